@@ -1,0 +1,3 @@
+"""front door placeholder"""
+def main():
+    raise SystemExit(0)

@@ -1,0 +1,38 @@
+"""Shared fixtures. Set before any import: no library may look for a network."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The root of the checkout under test."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data kept beside the project (see its README), or a skip that says so."""
+    folder = Path(os.environ.get("SCRATCHBOOK_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real test data not found at {folder}: set SCRATCHBOOK_SHARED to its parent")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_own_rng():
+    """One thread keeps sums in one order and leaves the other core to the rest of the suite."""
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    yield
