@@ -36,3 +36,25 @@ def one_thread_and_own_rng():
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fail-on-skipped-laws`: what CI asks for, because a skipped law proves nothing."""
+    parser.addoption("--fail-on-skipped-laws", action="store_true", default=False)
+
+
+_skipped_laws: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember every skipped law, except those that only lack the optional real data."""
+    guarded = "tests/laws/" in report.nodeid or "tests/mutations/" in report.nodeid
+    if guarded and report.skipped and "real test data not found" not in str(report.longrepr):
+        _skipped_laws.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Turn a skipped law into a failed run where that was asked for."""
+    if session.config.getoption("--fail-on-skipped-laws") and _skipped_laws:
+        print(f"\n{len(_skipped_laws)} law(s) were skipped, so they were not checked: {_skipped_laws}")
+        session.exitstatus = 1
