@@ -17,7 +17,7 @@ help:
 	@echo "make doctor test-cov lint format type-check layers notebooks bench clean"
 
 # Installed again only when the project's own requirements change.
-
+.venv: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "Building .venv with $(PYTHON) ..."; $(PYTHON) -m venv .venv; }
 	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install -q --index-url $(TORCH_INDEX) -c constraints.txt torch; fi
