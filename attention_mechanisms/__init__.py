@@ -1,1 +1,38 @@
+"""Attention: how a token looks back. Masks, positions, the KV cache and the mechanisms themselves.
 
+Importing this package costs nothing: names are resolved on first use (PEP 562), so that commands
+which never touch a model do not pay for torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_EXPORTS = {
+    "ATTENTIONS": "registry",
+    "BACKENDS": "attention",
+    "attend": "attention",
+    "attention_weights": "attention",
+    "choose_backend": "attention",
+    "KVCache": "kv_cache",
+    "FullKVCache": "kv_cache",
+    "LayerKVCache": "kv_cache",
+    "MultiHeadAttention": "multi_head",
+    "LearnedPositions": "positions",
+    "RotaryPositions": "positions",
+    "causal_mask": "masks",
+    "padding_mask": "masks",
+    "combine_masks": "masks",
+    "positions_from_mask": "masks",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
