@@ -1,0 +1,154 @@
+"""Which device, which number format, and what this machine is.
+
+The idea: device and dtype are arguments everywhere; only here is "auto" turned into a choice, and the choice is
+made from what the hardware says (capabilities, CPU flags), never from a timing that changes from run to run.
+torch is imported inside the functions: asking for the CPU's name must not cost a second.
+Left out: several devices in one run (`pretraining.distributed`), and the speed of matmuls (`utils.matmul`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils.errors import UserError
+from utils.provenance import cpu_name, versions
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "fp32", "bf16", "fp16")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device that `name` means; "auto" takes cuda, then mps, then cpu. An index is allowed: "cuda:1".
+
+    Raises `UserError` for an unknown name and for a device that this machine or this torch does not have.
+    """
+    import torch
+
+    kind, _, index = name.partition(":")
+    if kind not in DEVICES or (index and not (kind == "cuda" and index.isdigit())):
+        raise UserError(f"device is {name!r} but must be one of {', '.join(DEVICES)} (or cuda:0, cuda:1, …)")
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if kind == "auto":
+        return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
+    if kind == "cuda":
+        if not has_cuda:
+            built = "was built without CUDA" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
+            raise UserError(
+                f"device=cuda was asked but torch {torch.__version__} {built}: use device=cpu or auto"
+            )
+        if index and int(index) >= torch.cuda.device_count():
+            raise UserError(
+                f"device={name} was asked but there are {torch.cuda.device_count()} CUDA devices, from 0"
+            )
+    if kind == "mps" and not has_mps:
+        raise UserError(
+            "device=mps was asked but this machine or torch has no Metal GPU: use device=cpu or auto"
+        )
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format for the heavy arithmetic on `device`: fp32, bf16 or fp16.
+
+    "auto" takes bf16 where the hardware multiplies it natively (CUDA from compute capability 8.0, CPUs with
+    AVX512-BF16 or AMX) and fp32 elsewhere. Raises `UserError` for an unknown name and for fp16 on a CPU.
+    """
+    import torch
+
+    if name not in DTYPES:
+        raise UserError(f"dtype is {name!r} but must be one of {', '.join(DTYPES)}")
+    if name == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.get_device_capability(device) >= (8, 0)
+        else:
+            native = device.type == "cpu" and cpu_has_fast_bf16()
+        name = "bf16" if native else "fp32"
+    if name == "fp16" and device.type == "cpu":
+        raise UserError(
+            "dtype=fp16 was asked on the CPU, where it is slow and overflows: use bf16, fp32 or auto"
+        )
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """Instruction-set flags of the processor on Linux (`avx512_bf16`, `amx_bf16`, `bf16` on ARM), else none."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.lower().startswith(("flags", "features")):
+                return frozenset(line.partition(":")[2].split())
+    except OSError:
+        pass  # not Linux
+    return frozenset()
+
+
+def cpu_has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware (AVX512-BF16, AMX-BF16, ARM bf16). Elsewhere it is emulated,
+    and slower than fp32. Read from the CPU's flags: no torch, no timing."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "avx_ne_convert_bf16", "bf16"})
+
+
+def cpu_has_amx() -> bool:
+    """Whether this CPU has Intel's matrix tiles for bf16."""
+    return "amx_bf16" in cpu_flags()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and a container's CPU quota where one is set."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(affinity, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2, or the quota is "max"
+        return affinity
+
+
+def memory_bytes() -> int | None:
+    """Memory that this process may use: the machine's, or a container's limit where that is smaller."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    try:
+        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return total
+
+
+def hardware(*, import_torch: bool = True) -> dict[str, Any]:
+    """What a result must say about its machine: cpu, cores, memory_bytes, os, torch, gpu, …
+
+    `import_torch=False` reports GPUs only when torch is loaded already, else gpu is "not looked for".
+    """
+    found: dict[str, Any] = {
+        "cpu": cpu_name(),
+        "architecture": platform.machine(),
+        "cores": usable_cores(),
+        "memory_bytes": memory_bytes(),
+        "os": f"{platform.system()} {platform.release()}",
+        "fast_bf16": cpu_has_fast_bf16(),
+        "amx": cpu_has_amx(),
+        "torch": versions(["torch"]).get("torch"),
+        "gpu": "not looked for",
+    }
+    if import_torch or "torch" in sys.modules:
+        import torch
+
+        found["torch"] = str(torch.__version__)
+        found["threads"] = torch.get_num_threads()
+        if torch.cuda.is_available():
+            names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+            found["gpu"] = [{"name": p.name, "memory_bytes": p.total_memory} for p in names]
+        elif torch.backends.mps.is_available():
+            found["gpu"] = [{"name": "Apple Metal (MPS)", "memory_bytes": None}]
+        else:
+            found["gpu"] = None
+    return found
