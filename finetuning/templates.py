@@ -6,7 +6,7 @@ otherwise the model is asked in a language it was never taught; so all of them c
 
 - `scratchbook`: a turn is one role marker, the words, one end token. Markers are single ids from the
   tokenizer's special tokens, and words go through `encode_ordinary`, which cannot produce a special id.
-  A user who types `<|assistant|>` therefore types fifteen ordinary characters, not a marker.
+  A user who types `<|assistant|>` therefore types thirteen ordinary characters, not a marker.
 - `plain`: no roles; the text of a document, opened by the end token as the documents of pretraining are.
 
 Idea: one string of roles and turns as in "ChatML" (OpenAI, 2023); training only on the answers as in

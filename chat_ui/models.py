@@ -1,0 +1,127 @@
+"""Which models can be talked to, and the few that are in memory right now.
+
+Every run directory with a checkpoint is a model, and so is the small checkpoint that comes with the book.
+The list is read from disk each time it is shown, so that a run that has just finished is there without a
+restart; a loaded model is shared by all chats, because generation keeps its state in a cache of its own and
+never on the model.
+
+Left out: adapters and downloads; writing checkpoints (`pretraining.checkpoints`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.runs import Run, list_runs
+
+# How `scratchbook chat --ckpt` reaches the app, which Chainlit may also start by itself.
+CKPT_VARIABLE = "SCRATCHBOOK_CHAT_CKPT"
+ASSETS = "assets"
+NO_MODEL = "no model found: make one with `scratchbook demo`, or name one with `scratchbook chat --ckpt RUN_OR_FOLDER`"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One line of the model picker: `ref` is what `load_model` takes, `label` what a person reads."""
+
+    ref: str
+    label: str
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a run directory or checkpoint folder holds weights that could be loaded."""
+    return (folder / "model.safetensors").is_file() or any(folder.glob("checkpoints/*/model.safetensors"))
+
+
+class Models:
+    """The models that can be chosen under `root`, and a small shelf of loaded ones.
+
+    `first` is what the person named at the start; it heads the list. `capacity` models stay loaded; the
+    one used longest ago goes first. `load` and `assets` can be replaced in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        first: str | None = None,
+        root: Path | None = None,
+        assets: Path | None = None,
+        capacity: int = 2,
+        device: str = "cpu",
+        load: Callable[..., Any] | None = None,
+    ) -> None:
+        self.first = first
+        self.root = root
+        self.assets = assets or Path(__file__).resolve().parents[1] / "gpt_model" / "assets"
+        self.capacity = capacity
+        self.device = device
+        self._load = load
+        self._loaded: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def choices(self) -> list[Choice]:
+        """All models, in the order of the picker: the one asked for, the demo's, the book's, every run."""
+        runs = [run for run in list_runs(root=self.root) if has_weights(run.path)]  # newest first
+        named = [Choice(self.first, f"{self.first} (asked for)")] if self.first else []
+        book = [Choice(ASSETS, "the book's own small model")] if has_weights(self.assets) else []
+        demo = [_choice(run) for run in runs if run.stage == "demo"]
+        rest = [_choice(run) for run in runs if run.stage != "demo"]
+        return [*named, *demo[:1], *book, *demo[1:], *rest]
+
+    def default(self) -> str:
+        """The model a new chat starts with. Raises UserError, saying how to make one, if there is none."""
+        choices = self.choices()
+        if not choices:
+            raise UserError(NO_MODEL)
+        return choices[0].ref
+
+    def get(self, ref: str) -> Any:
+        """The loaded model for `ref` (model, tokenizer, path, config), from the shelf or from disk.
+
+        Slow the first time: call it in a thread. Raises UserError when there is no such model or its files
+        are damaged.
+        """
+        key = (ref, self._stamp(ref))
+        with self._lock:  # two chats that open at once must not load the same model twice
+            if key not in self._loaded:
+                loaded = self._loader()(ref, device=self.device)
+                loaded.model.eval()
+                self._loaded[key] = loaded
+            self._loaded.move_to_end(key)
+            while len(self._loaded) > self.capacity:
+                self._loaded.popitem(last=False)
+            return self._loaded[key]
+
+    def _loader(self) -> Callable[..., Any]:
+        if self._load is None:
+            from gpt_model.loading import load_model
+
+            self._load = load_model
+        return self._load
+
+    @staticmethod
+    def _stamp(ref: str) -> str:
+        """What changes when a run that is still training saves again: its `last` pointer."""
+        pointer = Path(ref) / "checkpoints" / "last"
+        try:
+            return pointer.read_text(encoding="utf-8") if pointer.is_file() else ""
+        except OSError:
+            return ""
+
+
+@cache
+def shelf() -> Models:
+    """The models of this server; made at the first use, with the one named by `--ckpt` in front."""
+    return Models(first=os.environ.get(CKPT_VARIABLE) or None)
+
+
+def _choice(run: Run) -> Choice:
+    return Choice(str(run.path), f"{run.stage} {run.id}")
