@@ -40,7 +40,7 @@ def prepare(conversation: Conversation, settings: Settings, loaded: Any) -> Prom
         raise UserError("the message is empty: write a few words for the model to go on from")
     if settings.mode == "chat" and not has_roles(loaded.tokenizer):
         raise UserError(
-            "this model knows no roles, so it cannot chat: set the mode to "continue" in the settings"
+            "this model knows no roles, so it cannot chat: set the mode to 'continue' in the settings"
         )
     messages: list[Message]
     if settings.mode == "chat":

@@ -205,8 +205,8 @@ async def answer(state: Talk) -> None:
     prompt = await asyncio.to_thread(prepare, state.conversation, settings, loaded)
     if prompt.fitted.left_out:
         await note(
-            f"The conversation is longer than the {loaded.model.config.block_size} tokens that this model reads "
-            f"at once: it no longer sees the first {prompt.fitted.left_out} messages."
+            f"The conversation is longer than the {loaded.model.config.block_size} tokens that this model "
+            f"reads at once: it no longer sees the first {prompt.fitted.left_out} messages."
         )
     reply = cl.Message(content="")
     try:

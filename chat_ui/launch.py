@@ -15,6 +15,7 @@ import argparse
 import errno
 import os
 import socket
+from importlib import import_module
 from pathlib import Path
 
 from utils.errors import UserError
@@ -72,7 +73,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise UserError(
-                f"port {port} on {host} is already taken: stop the other server, or choose another with --port"
+                f"port {port} on {host} is already taken: stop the other server or choose one with --port"
             ) from None
         raise UserError(
             f"cannot listen on {host}:{port} ({error.strerror}): use other --host or --port"
@@ -97,11 +98,11 @@ def _serve(listener: socket.socket, options: argparse.Namespace) -> None:
 
     import uvicorn
     from chainlit.config import config
+    from chainlit.server import app as web
 
     host, port = listener.getsockname()[:2]
     config.run.host, config.run.port, config.run.headless = host, port, options.headless
-    import chat_ui.app  # registers the callbacks  # noqa: F401
-    from chainlit.server import app as web
+    import_module("chat_ui.app")  # its decorators register the callbacks
 
     print(f"chat:  http://{options.host}:{port}  (Ctrl-C stops it)", flush=True)
     if options.host not in LOOPBACK:

@@ -25,7 +25,10 @@ from utils.runs import Run, list_runs
 # How `scratchbook chat --ckpt` reaches the app, which Chainlit may also start by itself.
 CKPT_VARIABLE = "SCRATCHBOOK_CHAT_CKPT"
 ASSETS = "assets"
-NO_MODEL = "no model found: make one with `scratchbook demo`, or name one with `scratchbook chat --ckpt RUN_OR_FOLDER`"
+NO_MODEL = (
+    "no model found: make one with `scratchbook demo`, or name one with `scratchbook chat --ckpt REF` "
+    "(a run or a checkpoint folder)"
+)
 
 
 @dataclass(frozen=True)
