@@ -1,0 +1,1 @@
+"""Instruction tuning: the same Trainer, on conversations, with a loss on the answers only."""
