@@ -1,4 +1,4 @@
-"""What every chapter needs and none of them teaches: errors, files, configs, runs, devices, timing, exercises.
+"""What every chapter needs and none of them teaches: errors, files, configs, runs, devices, timing.
 
 Names are resolved when they are first used (PEP 562), so importing the package costs nothing.
 """

@@ -5,7 +5,8 @@
     if __name__ == "__main__":
         raise SystemExit(run_main(main))
 
-Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (as shells report Ctrl-C), 141 reader of a pipe left.
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (as shells report Ctrl-C), 141 pipe closed by its
+reader.
 Left out: parsing of arguments, which is `utils.config.parse_args`.
 """
 
@@ -19,7 +20,7 @@ from collections.abc import Callable
 
 from utils.errors import ScratchbookError, one_line
 
-# errno -> (exit code, what to do). Bad input (2) is what the person can point elsewhere; the rest is failure (1).
+# errno -> (exit code, what to do). Bad input (2) is what the person can point elsewhere; else failure (1).
 _ADVICE: dict[int, tuple[int, str]] = {
     errno.ENOSPC: (1, "the disk is full: free some space and run the command again"),
     errno.EDQUOT: (1, "the disk quota is used up: free some space and run the command again"),

@@ -14,9 +14,9 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
-from utils.errors import UserError, nearest, one_line
+from utils.errors import UserError, closest, did_you_mean, one_line
 from utils.files import jsonable
 from utils.provenance import project_root
 from utils.schema import (
@@ -47,7 +47,7 @@ def load_config(cls: type[T], yaml: Path | str | None = None, overrides: Sequenc
     from yaml import YAMLError
 
     OmegaConf.register_new_resolver("root", lambda *p: str(project_root().joinpath(*p)), replace=True)
-    merged = OmegaConf.create(default_tree(cls))
+    merged: Any = OmegaConf.create(default_tree(cls))
     try:
         if yaml is not None:
             merged = OmegaConf.merge(merged, _read_yaml(Path(yaml)))
@@ -97,8 +97,9 @@ def _parse_override(override: str, cls: type) -> dict[str, Any]:
         raise UserError(f"{override!r} is not an override: write key=value, such as lr=3e-4")
     kind = flat_keys(cls).get(key)
     value: Any = text
-    if not is_text(kind) or (text == "null" and type(None) in typing.get_args(kind)):
-        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
+    if not is_text(kind) or (text == "null" and type(None) in get_args(kind)):
+        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
+        value = parsed["value"]
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
@@ -165,9 +166,8 @@ def parse_args(
     namespace, unknown = parser.parse_known_intermixed_args(arguments[:end])
     if unknown:
         _refuse(unknown[0], parser, kinds)
-    words, bare = [], []
-    for word in namespace._words:
-        (bare if _OVERRIDE.match(word) else words).append(word)
+    bare = [word for word in namespace._words if _OVERRIDE.match(word)]
+    words = [word for word in namespace._words if not _OVERRIDE.match(word)]
     del namespace._words
     _place(words + arguments[end + 1 :], positional or {}, namespace, prog)
     namespace.overrides = [*namespace.overrides, *bare]
@@ -244,5 +244,6 @@ def _refuse(word: str, parser: argparse.ArgumentParser, kinds: Mapping[str, Any]
     key = flag.lstrip("-").replace("-", "_")
     if key in kinds:
         raise UserError(f"unknown flag {flag}: write {key}=VALUE (see `{parser.prog} --help`)")
-    hint = nearest(flag, [option for action in parser._actions for option in action.option_strings])
+    options = [option for action in parser._actions for option in action.option_strings]
+    hint = did_you_mean(closest(flag, options))
     raise UserError(f"unknown flag {flag}: {hint}see `{parser.prog} --help`")

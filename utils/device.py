@@ -1,7 +1,7 @@
 """Which device, which number format, and what this machine is.
 
-The idea: device and dtype are arguments everywhere; only here is "auto" turned into a choice, and the choice is
-made from what the hardware says (capabilities, CPU flags), never from a timing that changes from run to run.
+The idea: device and dtype are arguments everywhere; only here is "auto" turned into a choice, and it is made
+from what the hardware says (capabilities, CPU flags), never from a timing that changes from run to run.
 torch is imported inside the functions: asking for the CPU's name must not cost a second.
 Left out: several devices in one run (`pretraining.distributed`), and the speed of matmuls (`utils.matmul`).
 """
@@ -80,7 +80,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 @functools.cache
 def cpu_flags() -> frozenset[str]:
-    """Instruction-set flags of the processor on Linux (`avx512_bf16`, `amx_bf16`, `bf16` on ARM), else none."""
+    """The processor's instruction sets on Linux (`avx512_bf16`, `amx_bf16`, `bf16` on ARM), else none."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.lower().startswith(("flags", "features")):
@@ -91,8 +91,10 @@ def cpu_flags() -> frozenset[str]:
 
 
 def cpu_has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware (AVX512-BF16, AMX-BF16, ARM bf16). Elsewhere it is emulated,
-    and slower than fp32. Read from the CPU's flags: no torch, no timing."""
+    """Whether this CPU multiplies bf16 in hardware (AVX512-BF16, AMX-BF16, ARM bf16).
+
+    Elsewhere bf16 is emulated and slower than fp32. Read from the CPU's flags: no torch, no timing.
+    """
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "avx_ne_convert_bf16", "bf16"})
 
 

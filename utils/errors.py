@@ -1,7 +1,7 @@
 """The project's own errors: one line that a person can act on, and an exit code.
 
-Every command ends a failure with `error: <one line>` that names what went wrong, where, the limit and the fix.
-`utils.cli.run_main` prints that line and returns the error's `exit_code`; a traceback appears only with `--debug`.
+Every command ends a failure with `error: <one line>` that names what went wrong, where, the limit and the
+fix. `utils.cli.run_main` prints it and returns the `exit_code`; a traceback appears only with `--debug`.
 What is not here: wrapping of foreign exceptions. A bug stays the exception that it is, `run_main` names it.
 """
 
@@ -40,13 +40,21 @@ def one_line(text: object) -> str:
     return " ".join(part.strip() for part in str(text).splitlines() if part.strip())
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """A hint such as `did you mean 'n_layer'? ` (with the trailing space), or nothing where no name is close.
+def closest(name: str, valid: Iterable[str]) -> str | None:
+    """The one of `valid` that is spelled most like `name`, or None where none comes close.
 
-    >>> nearest("n_layers", ["n_layer", "n_head"])
-    "did you mean 'n_layer'? "
+    >>> closest("n_layers", ["n_layer", "n_head"])
+    'n_layer'
     """
     import difflib
 
-    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
-    return f"did you mean {matches[0]!r}? " if matches else ""
+    return next(iter(difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)), None)
+
+
+def did_you_mean(guess: str | None) -> str:
+    """The words for a guess, with the space that follows them; nothing for no guess.
+
+    >>> did_you_mean("n_layer")
+    "did you mean 'n_layer'? "
+    """
+    return f"did you mean {guess!r}? " if guess else ""

@@ -116,7 +116,7 @@ def atomic_dir(path: PathLike) -> Iterator[Path]:
 
 
 def _rename_folder_over(temporary: Path, path: Path) -> None:
-    """Rename a folder onto `path`. POSIX renames onto an absent or empty folder only, hence the step aside."""
+    """Rename a folder onto `path`. POSIX refuses where that is not empty, hence the step aside."""
     if not path.exists():
         os.replace(temporary, path)
         return
@@ -158,41 +158,43 @@ def sha256_folder(path: PathLike) -> str:
     return sha256_bytes("".join(f"{sha256_file(file)}  {name}\n" for name, file in files).encode())
 
 
-def jsonable(obj: Any) -> Any:
+def jsonable(obj: Any, *, finite: bool = True) -> Any:
     """`obj` in plain JSON types: dataclasses and mappings to dicts, tuples and sets to lists, paths to text.
 
     Numbers of numpy and torch become Python numbers. JSON has no NaN and no infinity, and browsers refuse
-    Python's spelling of them, so a float that is not finite becomes `null`.
+    Python's spelling of them, so a float that is not finite becomes `null`, unless `finite=False`.
     Raises `TypeError` for what has no JSON form.
     """
     if obj is None or isinstance(obj, bool | str):
         return obj
     if isinstance(obj, enum.Enum):
-        return jsonable(obj.value)
+        return jsonable(obj.value, finite=finite)
     if isinstance(obj, int):
         return int(obj)
     if isinstance(obj, float):
-        return float(obj) if math.isfinite(obj) else None
+        return float(obj) if math.isfinite(obj) or not finite else None
     if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        return {field.name: jsonable(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
+        return {
+            field.name: jsonable(getattr(obj, field.name), finite=finite) for field in dataclasses.fields(obj)
+        }
     if isinstance(obj, Mapping):
-        return {str(key): jsonable(value) for key, value in obj.items()}
+        return {str(key): jsonable(value, finite=finite) for key, value in obj.items()}
     if isinstance(obj, set | frozenset):
-        return sorted((jsonable(value) for value in obj), key=repr)
+        return sorted((jsonable(value, finite=finite) for value in obj), key=repr)
     if isinstance(obj, list | tuple):
-        return [jsonable(value) for value in obj]
+        return [jsonable(value, finite=finite) for value in obj]
     if isinstance(obj, os.PathLike):
         return os.fspath(obj)
     if hasattr(obj, "tolist"):  # numpy and torch, scalars and arrays, without importing either
-        return jsonable(obj.tolist())
+        return jsonable(obj.tolist(), finite=finite)
     raise TypeError(f"{type(obj).__name__} has no JSON form: {obj!r:.80}")
 
 
 class JsonlWriter:
-    """Appends records to a JSON-lines file, each with one unbuffered write, so a reader can follow it live.
+    """Appends records to a JSON-lines file, each with one unbuffered write, so that a reader can follow it.
 
-    Opening removes an unfinished last line that a killed writer left. A write that fails (disk full) takes its
-    partial line back before it raises. One writer per file; within a process threads may share it.
+    Opening removes an unfinished last line that a killed writer left. A write that fails (disk full) takes
+    its partial line back before it raises. One writer per file; within a process threads may share it.
     """
 
     def __init__(self, path: PathLike):
@@ -253,7 +255,7 @@ def read_jsonl(path: PathLike) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     records = []
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n"), start=1):
         if line.strip():
             try:
                 records.append(json.loads(line))

@@ -1,4 +1,4 @@
-"""Where a result comes from: the commit, the versions and the time, as recorded in run.json and results/*.json.
+"""Where a result comes from: the commit, the versions and the time, for run.json and results/*.json.
 
 Nothing here imports what it reports on: versions are read from package metadata, so a tokenizer command that
 records the version of torch does not pay 1.2 s for importing it.
@@ -40,7 +40,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def git_state() -> dict[str, str | bool | None]:
-    """`git_sha` and `git_dirty` of the project; both None outside its own git checkout (an installed wheel)."""
+    """`git_sha` and `git_dirty` of the project; both None outside its own checkout (an installed wheel)."""
     root = project_root()
     nothing: dict[str, str | bool | None] = {"git_sha": None, "git_dirty": None}
     top = _git("rev-parse", "--show-toplevel", "HEAD")

@@ -137,7 +137,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """running, complete, failed or stopped; a running one whose process is gone is `stopped (process ended)`."""
+        """running, complete, failed or stopped; `stopped (process ended)` when it ended without saying so."""
         if self.meta["status"] == "running" and _process_ended(self.meta):
             return ENDED
         return self.meta["status"]
@@ -148,7 +148,7 @@ class Run:
             file.write(f"{now()} {text.rstrip()}\n")
 
     def metric(self, **fields: Any) -> None:
-        """Append one record to metrics.jsonl; `timestamp` is added. A number that is not finite becomes null."""
+        """Append one record to metrics.jsonl; `timestamp` is added. NaN and infinity become null."""
         self._append("metrics.jsonl", fields)
 
     def sample(self, **fields: Any) -> None:
@@ -172,7 +172,7 @@ class Run:
         self._save()
 
     def resume(self) -> None:
-        """Take the run up again in this process: status running, end and error cleared, the time added to `resumed`.
+        """Take the run up again in this process: running, without end and error; `resumed` gets the time.
 
         Raises `UserError` while another live process is still running it.
         """
@@ -227,7 +227,7 @@ class Run:
 
 
 def describe_file(value: Any, name: str) -> Any:
-    """What run.json keeps of an input or output: path, sha256 and bytes of a `Path`, any other value as it is."""
+    """What run.json keeps of an input or output: path, sha256 and bytes of a `Path`, else the value."""
     if not isinstance(value, Path):
         return jsonable(value)
     if value.is_file():
@@ -239,7 +239,7 @@ def describe_file(value: Any, name: str) -> Any:
 
 
 def list_runs(*, stage: str | None = None, root: Path | str | None = None) -> list[Run]:
-    """All readable runs below `root`, newest start first. Folders without a readable run.json are not runs."""
+    """All readable runs below `root`, newest start first. Folders without a readable run.json are none."""
     runs = []
     for file in runs_root(root).glob(f"{stage or '*'}/*/run.json"):
         with contextlib.suppress(UserError):
@@ -286,7 +286,7 @@ def _process_start(pid: int) -> int | None:
 
 
 def _process_ended(meta: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote run.json is certainly gone; another machine's process cannot be judged."""
+    """Whether the process that wrote run.json is surely gone; that of another machine cannot be judged."""
     pid = meta.get("pid")
     if not isinstance(pid, int) or meta.get("host") != socket.gethostname() or os.name == "nt":
         return False

@@ -1,7 +1,7 @@
 """A dataclass as a schema: its keys, their defaults, and a check of plain values against its types.
 
-The idea: YAML and command lines give text, numbers, lists and mappings. `build` walks the dataclass's own type
-hints and turns them into an instance, or says in one line which key holds what and what it must be.
+The idea: YAML and command lines give text, numbers, lists and mappings. `build` walks the type hints of the
+dataclass and makes an instance, or says in one line which key holds what and what it must be.
 Nested dataclasses, `Literal`, unions, tuples, lists, mappings, enums and paths are understood.
 Left out: where the values come from (`utils.config`), and constraints between values, which are the
 dataclass's own `__post_init__`.
@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from utils.errors import UserError, nearest, one_line
+from utils.errors import UserError, closest, did_you_mean, one_line
 from utils.files import jsonable
 
 T = TypeVar("T")
-REQUIRED = "???"  # OmegaConf's own sign for a value that must be given
+REQUIRED = "\0required"  # stands for a value that must be given; no text from a person can equal it
 
 
 def settable_fields(cls: type) -> list[tuple[dataclasses.Field[Any], Any]]:
@@ -38,13 +38,13 @@ def dataclass_in(kind: Any) -> type | None:
 
 
 def default_tree(cls: type) -> dict[str, Any]:
-    """The defaults of a config class as plain values, `???` where a value must be given."""
+    """The defaults of a config class as plain values, `REQUIRED` where a value must be given."""
     values: dict[str, Any] = {}
     for field, kind in settable_fields(cls):
         if field.default is not dataclasses.MISSING:
-            values[field.name] = jsonable(field.default)
+            values[field.name] = jsonable(field.default, finite=False)
         elif field.default_factory is not dataclasses.MISSING:
-            values[field.name] = jsonable(field.default_factory())
+            values[field.name] = jsonable(field.default_factory(), finite=False)
         else:
             nested = dataclass_in(kind)
             values[field.name] = REQUIRED if nested is None else default_tree(nested)
@@ -100,13 +100,20 @@ def type_name(kind: Any) -> str:
         return f"mapping of text to {type_name(arguments[1])}"
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return " | ".join(repr(member.value) for member in kind)
-    names = {str: "text", Path: "path", bool: "true or false", Any: "anything"}
-    return names.get(kind) or getattr(kind, "__name__", str(kind))
+    plain: dict[Any, str] = {str: "text", Path: "path", bool: "true or false", Any: "anything"}
+    return plain.get(kind) or getattr(kind, "__name__", str(kind))
 
 
 def is_text(kind: Any) -> bool:
     choices = [k for k in (typing.get_args(kind) or (kind,)) if k is not type(None)]
     return bool(choices) and all(k in (str, Path) for k in choices)
+
+
+def _closest_path(wrong: str, paths: Sequence[str]) -> str | None:
+    """The dot path meant by an unknown one: spelled nearly so, or with a last part spelled nearly so."""
+    leaves = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    leaf = closest(wrong.rpartition(".")[2], leaves)
+    return closest(wrong, paths) or (leaves[leaf] if leaf else None)
 
 
 def build(cls: type[T], tree: Mapping[Any, Any], prefix: str) -> T:
@@ -115,8 +122,8 @@ def build(cls: type[T], tree: Mapping[Any, Any], prefix: str) -> T:
     valid = [field.name for field, _ in fields]
     for key in tree:
         if key not in valid:
-            paths = sorted(flat_keys(cls))
-            hint = nearest(str(key), [*valid, *(path.rpartition(".")[2] for path in paths)])
+            paths = [prefix + path for path in flat_keys(cls)]
+            hint = did_you_mean(_closest_path(prefix + str(key), paths))
             where = f"in {prefix.rstrip('.')} " if prefix else ""
             raise UserError(f"unknown key {prefix}{key}: {hint}valid keys {where}are {', '.join(paths)}")
     values = {f.name: _check(tree[f.name], kind, prefix + f.name) for f, kind in fields if f.name in tree}
@@ -141,7 +148,7 @@ def _check(value: Any, kind: Any, key: str) -> Any:
     if origin is Literal:
         same = [a for a in arguments if a == value and type(a) is type(value)]
         if not same:
-            hint = nearest(str(value), map(str, arguments))
+            hint = did_you_mean(closest(str(value), map(str, arguments)))
             raise UserError(f"{key} is {value!r} but must be one of {type_name(kind)}: {hint}".rstrip(": "))
         return same[0]
     if origin in (list, Sequence, tuple):
@@ -159,9 +166,8 @@ def _check(value: Any, kind: Any, key: str) -> Any:
         return {str(k): _check(v, arguments[1], f"{key}.{k}") for k, v in value.items()}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            raise UserError(
-                f"{key} is {value!r} but holds keys: write {key}.{settable_fields(kind)[0][0].name}=…"
-            )
+            example = f"{key}.{settable_fields(kind)[0][0].name}"
+            raise UserError(f"{key} is {value!r} but holds keys of its own: write {example}=…")
         return build(kind, value, f"{key}.")
     return _check_plain(value, kind, wrong)
 
@@ -181,7 +187,7 @@ def _check_union(value: Any, arguments: tuple[Any, ...], key: str, wrong: UserEr
 
 
 def _check_plain(value: Any, kind: Any, wrong: UserError) -> Any:
-    """The scalar types. An int is a float; a float without a fraction (1e6) is an int; true is never a number."""
+    """The scalar types. An int is a float, a float without fraction (1e6) is an int, true is no number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is bool and isinstance(value, bool):
         return value
