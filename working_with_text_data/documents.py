@@ -70,9 +70,7 @@ def load_documents(
             names the file and the line or byte.
     """
     documents = list(
-        iter_documents(
-            name_or_path, max_documents=max_documents, seed=seed, text_field=text_field, **options
-        )
+        iter_documents(name_or_path, max_documents=max_documents, seed=seed, text_field=text_field, **options)
     )
     if not documents:
         raise UserError(f"{name_or_path}: no text in it: give a file or a folder that holds some text")
@@ -116,7 +114,7 @@ def text_files(path: str | os.PathLike[str]) -> list[Path]:
         found = sorted(p for p in _walk(target) if _bare_suffix(p) in KNOWN_SUFFIXES)
         if not found:
             kinds = ", ".join(KNOWN_SUFFIXES)
-            raise UserError(f"{name}: no text in this folder: it needs files that end in {kinds} (or these + .gz)")
+            raise UserError(f"{name}: no text in this folder: it needs files ending in {kinds} (or + .gz)")
         return found
     if target.exists():
         return [target]
@@ -186,12 +184,16 @@ def _jsonl_texts(path: Path, text_field: str) -> Iterator[str]:
         except RecursionError:
             raise UserError(f"{where}: JSON nested too deeply: each line must be one flat object") from None
         if not isinstance(record, dict):
-            raise UserError(f"{where}: a {type(record).__name__} where an object with a field {text_field!r} is needed")
+            raise UserError(
+                f"{where}: a {type(record).__name__}, but each line must be an object with {text_field!r}"
+            )
         text = record.get(text_field)
         if not isinstance(text, str):
             has = ", ".join(map(repr, list(record)[:8])) or "no fields"
             what = "is missing" if text_field not in record else f"is a {type(text).__name__}, not a string"
-            raise UserError(f"{where}: the field {text_field!r} {what}; the line has {has}: pass text_field=NAME")
+            raise UserError(
+                f"{where}: the field {text_field!r} {what}; the line has {has}: pass text_field=NAME"
+            )
         # An escaped lone surrogate is valid JSON and no text: it has no UTF-8 form.
         if "\\ud" in line.lower() and any("\ud800" <= c <= "\udfff" for c in text):
             raise UserError(f"{where}: holds half of a surrogate pair, which is not a character: remove it")
@@ -225,8 +227,7 @@ def _open_text(path: Path) -> IO[str]:
 
 def _not_text(path: Path) -> UserError:
     """Read the file once more, as bytes, to name the first byte that is not UTF-8 text."""
-    opened = gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")
-    with opened as stream:
+    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as stream:
         start = stream.read(2)
         if start in (b"\xff\xfe", b"\xfe\xff"):
             return UserError(f"{path}: UTF-16 text, from byte 0: save it as UTF-8")
@@ -241,8 +242,6 @@ def _not_text(path: Path) -> UserError:
                 if 0 <= nul < bad:
                     bad, reason = nul, "a NUL byte"
             if bad >= 0:
-                return UserError(
-                    f"{path}: not a text file: {reason} at byte {offset + bad}: give UTF-8 text"
-                )
+                return UserError(f"{path}: not a text file: {reason} at byte {offset + bad}: give UTF-8 text")
             offset, line = offset + len(line), stream.readline()
     return UserError(f"{path}: changed while it was read: try again")

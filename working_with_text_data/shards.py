@@ -17,14 +17,13 @@ token that the caller puts between documents.
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,73 +31,20 @@ from numpy.typing import NDArray
 from utils.errors import UserError
 from utils.files import atomic_write_bytes, atomic_write_json
 
+from .token_array import TokenArray
+
 MAGIC = b"SBTOKENS"
 VERSION = 1
 HEADER = struct.Struct("<8sHHIQ32s8x")  # magic, version, bytes per id, vocabulary, count, sha256
 SHARD_TOKENS = 1 << 24  # 32 MiB of uint16
 META = "meta.json"
-_DTYPES = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
+_DTYPES: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 assert HEADER.size == 64
 
 
 def dtype_for(vocab_size: int) -> np.dtype[Any]:
     """uint16 while every id is at most 65,535, uint32 above; both little-endian."""
     return _DTYPES[2] if vocab_size <= 65_536 else _DTYPES[4]
-
-
-class TokenArray:
-    """Many shards as one read-only array of ids: `len`, `a[i]`, `a[start:stop]` across the edges.
-
-    A slice inside one shard is a view of the map (nothing is copied); across an edge it is a copy.
-    """
-
-    def __init__(
-        self, shards: Sequence[NDArray[Any]], *, vocab_size: int | None = None, tokenizer_sha256: str | None = None
-    ) -> None:
-        self.shards = [shard for shard in shards if len(shard)]
-        self.dtype = self.shards[0].dtype if self.shards else np.dtype("<u2")
-        self.vocab_size = vocab_size
-        self.tokenizer_sha256 = tokenizer_sha256
-        self._ends: list[int] = np.cumsum([len(shard) for shard in self.shards], dtype=np.int64).tolist()
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of ids, on disk and when mapped."""
-        return len(self) * self.dtype.itemsize
-
-    @overload
-    def __getitem__(self, key: int) -> int: ...
-    @overload
-    def __getitem__(self, key: slice) -> NDArray[Any]: ...
-    def __getitem__(self, key: int | slice) -> int | NDArray[Any]:
-        if isinstance(key, slice):
-            start, stop, step = key.indices(len(self))
-            if step != 1:
-                raise UserError(f"a TokenArray slice has step {step}: only step 1 is supported")
-            return self._read(start, max(start, stop))
-        index = key + len(self) if key < 0 else key
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {key} is outside of {len(self):,} tokens")
-        shard = bisect.bisect_right(self._ends, index)
-        return int(self.shards[shard][index - (self._ends[shard - 1] if shard else 0)])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype=dtype)
-
-    def _read(self, start: int, stop: int) -> NDArray[Any]:
-        shard = bisect.bisect_right(self._ends, start)
-        pieces = []
-        while start < stop:
-            begin = self._ends[shard - 1] if shard else 0
-            end = min(stop, self._ends[shard])
-            pieces.append(self.shards[shard][start - begin : end - begin])
-            start, shard = end, shard + 1
-        if len(pieces) == 1:
-            return np.asarray(pieces[0])
-        return np.concatenate(pieces) if pieces else np.zeros(0, dtype=self.dtype)
 
 
 @dataclass
@@ -262,9 +208,10 @@ def read_meta(directory: str | Path) -> dict[str, Any]:
     except ValueError:
         raise UserError(f"{path}: damaged JSON: run the preprocessing again") from None
     if not isinstance(meta, dict) or meta.get("format") != MAGIC.decode() or "splits" not in meta:
-        raise UserError(f"{path}: not the description of token shards: point at a folder that preprocess made")
+        raise UserError(f"{path}: not a description of token shards: name a folder that preprocess made")
     if meta.get("version") != VERSION:
-        raise UserError(f"{path}: version {meta.get('version')}, this program reads {VERSION}: preprocess again")
+        found = meta.get("version")
+        raise UserError(f"{path}: version {found}, this program reads {VERSION}: preprocess again")
     return meta
 
 
@@ -290,7 +237,8 @@ def open_shards(
         path = directory / entry["file"]
         shard = open_shard(path, tokenizer_sha256=expected)
         if len(shard) != entry["tokens"]:
-            raise UserError(f"{path}: {len(shard):,} tokens where {META} lists {entry['tokens']:,}: preprocess again")
+            listed = entry["tokens"]
+            raise UserError(f"{path}: {len(shard):,} tokens where {META} lists {listed:,}: preprocess again")
         if verify and hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
             raise UserError(f"{path}: its content is not what was written (sha256 differs): preprocess again")
         shards.append(shard)
@@ -306,7 +254,9 @@ def open_shard(path: Path, *, tokenizer_sha256: str | None = None) -> NDArray[An
     except FileNotFoundError:
         raise UserError(f"{path}: the shard is missing: run the preprocessing again") from None
     if len(head) < HEADER.size:
-        raise UserError(f"{path}: {len(head)} bytes, shorter than a shard's header of {HEADER.size}: preprocess again")
+        raise UserError(
+            f"{path}: {len(head)} bytes, less than a shard's header ({HEADER.size}): preprocess again"
+        )
     magic, version, width, vocab_size, count, sha = HEADER.unpack(head)
     if magic != MAGIC:
         raise UserError(f"{path}: not a token shard (it begins with {magic!r}, not {MAGIC!r})")

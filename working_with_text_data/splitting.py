@@ -117,7 +117,7 @@ def split_documents(
     if not documents:
         raise UserError("there are no documents to split: give at least one text")
     if not 0.0 <= val_fraction < 1.0:
-        raise UserError(f"val_fraction is {val_fraction}: it must be at least 0 and below 1, for instance 0.05")
+        raise UserError(f"val_fraction is {val_fraction}: it must be at least 0 and below 1, such as 0.05")
     if method not in ("auto", "documents", "spans"):
         raise UserError(f"split method is {method!r}: choose auto, documents or spans")
     hashes = [document_hash(document.text) for document in documents]

@@ -28,8 +28,8 @@ from torch.utils.data import Dataset
 
 from utils.errors import UserError
 
-from .shards import TokenArray
 from .shuffling import draw, shuffled
+from .token_array import TokenArray
 
 Tokens = TokenArray | NDArray[Any] | torch.Tensor | Sequence[int]
 _ORDER_BLOCK = 4096  # positions whose order is worked out at a time: 0.3 µs each instead of 10
