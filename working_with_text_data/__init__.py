@@ -1,1 +1,80 @@
+"""From bytes to batches: documents, tokenizers, shards, windows, and the generated world Storyland.
 
+The names below are what other chapters use. They are imported on first use (PEP 562), so that
+`import working_with_text_data` costs nothing and a tokenizer command never waits for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Tokenizer": "tokenizer",
+    "SpecialTokens": "tokenizer",
+    "load_tokenizer": "tokenizer",
+    "tokenizer_hash": "tokenizer",
+    "ByteTokenizer": "byte_tokenizer",
+    "BPETokenizer": "bpe_tokenizer",
+    "SPLIT_PATTERNS": "patterns",
+    "train_bpe": "fast_bpe",
+    "train_bpe_readable": "bpe",
+    "StreamingDecoder": "streaming_decode",
+    "load_tiktoken": "tiktoken_ranks",
+    "to_tiktoken": "tiktoken_ranks",
+    "token_table": "inspect_tokens",
+    "coloured": "inspect_tokens",
+    "token_strip_html": "inspect_tokens",
+    "Document": "documents",
+    "load_documents": "documents",
+    "split_documents": "splitting",
+    "Split": "splitting",
+    "write_shards": "shards",
+    "open_shards": "shards",
+    "TokenArray": "shards",
+    "NextTokenPredictionDataset": "windows",
+    "BatchLoader": "windows",
+    "Story": "storyland",
+    "stories": "storyland",
+    "story_corpus": "storyland",
+    "check_story": "storyland_checker",
+    "Verdict": "storyland_checker",
+    "Violation": "storyland_checker",
+    "Instruction": "storyland_tasks",
+    "instructions": "storyland_tasks",
+    "KINDS": "storyland_tasks",
+    "verify": "storyland_tasks",
+    "held_out": "storyland_tasks",
+    "reviews": "storyland_reviews",
+    "preferences": "storyland_preferences",
+}
+__all__ = sorted(_HOME)
+
+if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getattr__
+    from working_with_text_data.bpe import train_bpe_readable as train_bpe_readable
+    from working_with_text_data.bpe_tokenizer import BPETokenizer as BPETokenizer
+    from working_with_text_data.byte_tokenizer import ByteTokenizer as ByteTokenizer
+    from working_with_text_data.documents import Document as Document
+    from working_with_text_data.documents import load_documents as load_documents
+    from working_with_text_data.fast_bpe import train_bpe as train_bpe
+    from working_with_text_data.splitting import Split as Split
+    from working_with_text_data.splitting import split_documents as split_documents
+    from working_with_text_data.streaming_decode import StreamingDecoder as StreamingDecoder
+    from working_with_text_data.tokenizer import Tokenizer as Tokenizer
+    from working_with_text_data.tokenizer import load_tokenizer as load_tokenizer
+    from working_with_text_data.tokenizer import tokenizer_hash as tokenizer_hash
+    from working_with_text_data.windows import BatchLoader as BatchLoader
+    from working_with_text_data.windows import NextTokenPredictionDataset as NextTokenPredictionDataset
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
