@@ -99,6 +99,11 @@ def _flex(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """FlexAttention (torch.nn.attention.flex_attention), forward only on CPU."""
     from torch.nn.attention.flex_attention import flex_attention
 
+    if q.device.type == "cpu" and torch.is_grad_enabled() and (q.requires_grad or k.requires_grad):
+        raise UserError(
+            "attend: FlexAttention has no backward on the CPU: use it under torch.no_grad(), "
+            "or choose backend manual or sdpa"
+        )
     if mask is None:
         return flex_attention(q, k, v)
     allowed = mask.expand(q.size(0), q.size(1), q.size(2), k.size(2))

@@ -1,0 +1,126 @@
+"""From a short name to a model with its tokenizer: the one way in which sample, chat and notebooks load.
+
+The idea: a checkpoint is any folder with model.safetensors and config.json (and tokenizer.json). What a person
+types may be `assets` (the tiny model that comes with the book), `last` or `best` (of the newest run),
+the id of a run, or a path: to a checkpoint, or to anything that contains some.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gpt_model.config import GPTConfig
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from gpt_model.gpt import GPT
+
+ASSETS = Path(__file__).parent / "assets"
+POINTERS = ("last", "best")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to generate: in evaluation mode, with its tokenizer (None where the folder has none)."""
+
+    model: "GPT"
+    tokenizer: Any
+    path: Path
+    config: GPTConfig
+
+
+def load_model(ref: str | Path, *, device: str | torch.device = "cpu", root: Path | None = None) -> LoadedModel:
+    """Load what `ref` names (see the module's text); `root` is the folder of runs.
+
+    Raises UserError when nothing is found, naming where it was looked for, and when a file is damaged.
+    """
+    from gpt_model.huggingface import from_pretrained
+
+    path = find_checkpoint(ref, root=root)
+    model = from_pretrained(path, device=device).eval()
+    return LoadedModel(model, _read_tokenizer(path), path, model.config)
+
+
+def find_checkpoint(ref: str | Path, *, root: Path | None = None) -> Path:
+    """The checkpoint folder that `ref` names."""
+    name = str(ref)
+    if name == "assets":
+        return _inside(ASSETS, "last", "the committed model is missing: make it with the command in its README")
+    if name in POINTERS:
+        return _newest(name, root)
+    path = Path(ref)
+    if path.is_file() and path.name == "model.safetensors":
+        path = path.parent
+    if path.is_dir():
+        return _inside(path, "last")
+    from utils.runs import find_run
+
+    return _inside(find_run(name, root=root).path, "last")
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether the folder holds a model of its own."""
+    return (folder / "config.json").is_file() and any(folder.glob("*model*.safetensors")) or (
+        (folder / "config.json").is_file() and (folder / "pytorch_model.bin").is_file()
+    )
+
+
+def _inside(folder: Path, pointer: str, hint: str = "name a folder with model.safetensors and config.json") -> Path:
+    """The checkpoint that a folder is or contains, or a UserError."""
+    found = _search(folder, pointer)
+    if found is None:
+        raise UserError(f"no checkpoint in {folder}: {hint}")
+    return found
+
+
+def _search(folder: Path, pointer: str) -> Path | None:
+    """The folder itself; else where its pointer file leads; else its newest step; else the newest below it."""
+    if is_checkpoint(folder):
+        return folder
+    for place in (folder, folder / "checkpoints"):
+        for name in (pointer, "last"):
+            if (target := _follow(place / name)) is not None:
+                return target
+    below = [path.parent for path in folder.glob("**/config.json") if is_checkpoint(path.parent)]
+    # Step folders are numbered with leading zeros, so the greatest name is the newest step.
+    return max(below, key=lambda path: (path.stat().st_mtime, path.name), default=None)
+
+
+def _follow(pointer: Path) -> Path | None:
+    """The checkpoint whose folder name stands in a pointer file, or None."""
+    if pointer.is_dir():
+        return pointer if is_checkpoint(pointer) else None
+    if not pointer.is_file():
+        return None
+    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    for folder in (pointer.parent / name, pointer.parent / "checkpoints" / name):
+        if name and is_checkpoint(folder):
+            return folder
+    return None
+
+
+def _newest(pointer: str, root: Path | None) -> Path:
+    """The checkpoint of the newest run that has one."""
+    from utils.runs import runs_root
+
+    base = runs_root(root)
+    runs = sorted(base.glob("*/*/run.json"), key=lambda path: (path.parent.name, path.stat().st_mtime), reverse=True)
+    for run in runs:
+        if (found := _search(run.parent, pointer)) is not None:
+            return found
+    raise UserError(
+        f"no run with a checkpoint in {base} ({len(runs)} runs looked at): train one with `scratchbook demo`, "
+        "or name `assets` or a checkpoint folder"
+    )
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    """The tokenizer beside the weights, or None; a Hugging Face tokenizer.json is not ours and gives None."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return None
+    from working_with_text_data.tokenizer import load_tokenizer
+
+    return load_tokenizer(path)
