@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,36 +155,45 @@ def write_shards(
     forget_split(out_dir, split)
     for document in ids:
         writer.add(document)
-    record_split(out_dir, split, writer.close(), tokenizer_sha256, vocab_size, extra)
+    record_splits(out_dir, {split: writer.close()}, tokenizer_sha256, vocab_size, extra={split: extra or {}})
     return open_shards(out_dir, split, tokenizer_sha256=tokenizer_sha256)
 
 
-def record_split(
+def record_splits(
     out_dir: Path,
-    split: str,
-    progress: Progress,
+    splits: Mapping[str, Progress],
     tokenizer_sha256: str,
     vocab_size: int,
-    extra: dict[str, Any] | None = None,
-) -> None:
-    """Name a finished split in `meta.json`, and remove shards of an older, longer one."""
-    meta = read_meta(out_dir) if (out_dir / META).exists() else {}
-    mine = {"tokenizer_sha256": tokenizer_sha256, "vocab_size": vocab_size}
-    if any(meta.get(key) != value for key, value in mine.items()):
-        meta = {}  # the other splits there were made with another tokenizer
-    splits = meta.get("splits", {})
-    splits[split] = {
-        "tokens": sum(shard["tokens"] for shard in progress.shards),
-        "documents": progress.documents,
-        "shards": progress.shards,
-        **(extra or {}),
-    }
-    head = {"format": MAGIC.decode(), "version": VERSION, "dtype": dtype_for(vocab_size).name, **mine}
-    atomic_write_json(out_dir / META, {**meta, **head, "splits": splits})
-    listed = {shard["file"] for shard in progress.shards}
-    for path in out_dir.glob(f"{split}_[0-9]*.bin"):
+    *,
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    about: Mapping[str, Any] | None = None,
+    keep_others: bool = True,
+) -> dict[str, Any]:
+    """Name finished splits in `meta.json`, all in one write, and remove shards that nothing names.
+
+    `extra` is recorded with each split, `about` with the folder. Other splits that the folder has stay
+    named if they were made by the same tokenizer, unless `keep_others` is false. Returns the new meta.
+    """
+    made_by = {"tokenizer_sha256": tokenizer_sha256, "vocab_size": vocab_size}
+    meta = read_meta(out_dir) if keep_others and (out_dir / META).exists() else {}
+    if any(meta.get(key) != value for key, value in made_by.items()):
+        meta = {}
+    named = dict(meta.get("splits", {}))
+    for split, progress in splits.items():
+        named[split] = {
+            "tokens": sum(shard["tokens"] for shard in progress.shards),
+            "documents": progress.documents,
+            **(extra or {}).get(split, {}),
+            "shards": progress.shards,
+        }
+    head = {"format": MAGIC.decode(), "version": VERSION, "dtype": dtype_for(vocab_size).name, **made_by}
+    meta = {**meta, **head, **(about or {}), "splits": named}
+    atomic_write_json(out_dir / META, meta)
+    listed = {shard["file"] for split in named.values() for shard in split["shards"]}
+    for path in out_dir.glob("*_[0-9][0-9][0-9]*.bin"):
         if path.name not in listed:
             path.unlink()
+    return meta
 
 
 def forget_split(out_dir: Path, split: str) -> None:
