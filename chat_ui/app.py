@@ -22,6 +22,7 @@ from pathlib import Path
 os.environ.setdefault("CHAINLIT_APP_ROOT", str(Path(__file__).resolve().parent))
 
 import chainlit as cl
+from chainlit.chat_context import chat_contexts
 from chainlit.input_widget import Select, Slider, TextInput
 from chainlit.server import app as web
 
@@ -238,3 +239,6 @@ async def on_stop() -> None:
 async def on_chat_end() -> None:
     """The window was closed: nobody will read the rest."""
     talk().hush()
+    if getattr(cl.context.session, "to_clear", False):  # it will not come back
+        # Chainlit forgets the session itself, but keeps its messages for ever.
+        chat_contexts.pop(cl.context.session.id, None)

@@ -1,0 +1,444 @@
+"""What the chat must keep (LS1, LS2, LT4), as plain functions that raise AssertionError.
+
+A `Window` is a browser window without the browser: Chainlit's own handlers run on a real session, and what
+they would send to the page is kept in a list. The model is tiny and random, its words are printable letters,
+and it never ends by itself unless asked to, so that only Stop or the length ends an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+import uuid
+import weakref
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+# Before any import of Chainlit: it would put its files into the folder the tests were started in.
+os.environ["CHAINLIT_APP_ROOT"] = str(ROOT / "chat_ui")
+
+import torch  # noqa: E402
+from template_checks import END, MARKERS, role_tokenizer  # noqa: E402
+
+LETTERS = b"abcdefghijklmnopqrstuvwxyz    "
+
+
+def tiny_model(*, block_size: int = 256, ends: bool = False, seed: int = 0) -> SimpleNamespace:
+    """A random GPT over bytes as `load_model` would give it. It writes letters and spaces only."""
+    from gpt_model.config import GPTConfig
+    from gpt_model.gpt import GPT
+
+    tokenizer = role_tokenizer()
+    config = GPTConfig(
+        vocab_size=tokenizer.vocab_size,
+        block_size=block_size,
+        n_layer=1,
+        n_head=2,
+        n_embd=16,
+        tie_weights=False,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = GPT(config).eval()
+        model.requires_grad_(False)
+        allowed = torch.zeros(config.vocab_size, dtype=torch.bool)
+        allowed[list(LETTERS)] = True
+        if ends:
+            allowed[tokenizer.special_tokens[END]] = True
+        # The bias of the last norm adds the same to every logit of a row of the head: a constant that
+        # no logit of this size can make up for keeps the other ids from ever being drawn.
+        model.final_norm.bias.fill_(1.0)
+        model.head.weight.mul_(20)
+        model.head.weight[~allowed] = -50.0
+    return SimpleNamespace(model=model, tokenizer=tokenizer, path=None, config=config)
+
+
+class Engine:
+    """Watches a model at work: forward passes, the caches it made, a pause or a call in each pass."""
+
+    def __init__(self, loaded: Any, *, pause: float = 0.0, during: Any = None) -> None:
+        self.passes = 0
+        self.caches: list[weakref.ref] = []
+        self._make = loaded.model.new_cache
+
+        def new_cache(*args: Any, **kwargs: Any) -> Any:
+            cache = self._make(*args, **kwargs)
+            self.caches.append(weakref.ref(cache))
+            return cache
+
+        def before(*_: Any) -> None:
+            self.passes += 1
+            if pause:
+                time.sleep(pause)  # lets other threads run, as the matrix products of a large model do
+            if during is not None:
+                during()
+
+        loaded.model.new_cache = new_cache
+        loaded.model.register_forward_pre_hook(before)
+
+    def live_caches(self) -> int:
+        gc.collect()
+        return sum(ref() is not None for ref in self.caches)
+
+
+@contextmanager
+def chat_on(loaded: Any, tmp_path: Path):
+    """The chat app with `loaded` as its only model."""
+    import chat_ui.app as app
+    from chat_ui.models import Models
+
+    models = Models(first="tiny", root=tmp_path, assets=tmp_path, load=lambda ref, device: loaded)
+    before = app.shelf
+    app.shelf = lambda: models
+    try:
+        yield app
+    finally:
+        app.shelf = before
+
+
+class Window:
+    """One chat window: what it sends goes through Chainlit's handlers, what it is sent is in `events`."""
+
+    def __init__(self) -> None:
+        from chainlit.session import WebsocketSession
+
+        self.events: list[tuple[str, Any]] = []
+        self.sid = uuid.uuid4().hex
+
+        async def emit(event: str, data: Any) -> None:
+            self.events.append((event, dict(data) if isinstance(data, dict) else data))
+            await asyncio.sleep(0)
+
+        self.session = WebsocketSession(
+            id=str(uuid.uuid4()),
+            socket_id=self.sid,
+            emit=emit,  # type: ignore[arg-type]
+            emit_call=emit,
+            user_env={},
+            client_type="webapp",
+        )
+
+    async def open(self, **settings: Any) -> Window:
+        from chainlit import socket
+
+        await socket.connection_successful(self.sid)
+        await self.session.current_task
+        if settings:
+            await self.change(**settings)
+        return self
+
+    async def change(self, **settings: Any) -> None:
+        from chainlit import socket
+
+        await socket.change_settings(self.sid, {**self.session.chat_settings, **settings})
+
+    async def send(self, text: str, id: str | None = None) -> str:
+        """Send a message and return at once; `finished` waits for the answer."""
+        from chainlit import socket
+
+        id = id or str(uuid.uuid4())
+        await socket.message(self.sid, {"message": _step(id, text), "fileReferences": None})
+        return id
+
+    async def edit(self, id: str, text: str) -> None:
+        from chainlit import socket
+
+        await socket.edit_message(self.sid, {"message": _step(id, text)})
+
+    async def finished(self) -> None:
+        await asyncio.wait_for(asyncio.shield(self.session.current_task), 60)
+
+    async def ask(self, text: str) -> str:
+        """Send a message, wait for the whole answer, return its text as it was streamed."""
+        seen = len(self.events)
+        await self.send(text)
+        await self.finished()
+        return self.streamed(since=seen)
+
+    async def stop(self) -> None:
+        from chainlit import socket
+
+        await socket.stop(self.sid)
+
+    async def close(self) -> None:
+        from chainlit import socket
+
+        self.session.to_clear = True
+        await socket.disconnect(self.sid)
+
+    def streamed(self, since: int = 0) -> str:
+        """Everything the page was sent as pieces of an answer."""
+        first = [data["output"] for event, data in self.events[since:] if event == "stream_start"]
+        rest = [data["token"] for event, data in self.events[since:] if event == "stream_token"]
+        return "".join(first + rest)
+
+    def said(self, since: int = 0) -> list[str]:
+        """Whole messages that appeared at once: notes, errors."""
+        return [data["output"] for event, data in self.events[since:] if event == "new_message"]
+
+    async def wait_for_pieces(self, count: int) -> None:
+        async with asyncio.timeout(30):
+            while sum(e in ("stream_start", "stream_token") for e, _ in self.events) < count:
+                await asyncio.sleep(0.001)
+
+
+def _step(id: str, text: str) -> dict[str, Any]:
+    return {
+        "id": id,
+        "name": "User",
+        "type": "user_message",
+        "output": text,
+        "createdAt": "2026-01-01T00:00:00Z",
+    }
+
+
+def spelled(tokenizer: Any, *parts: str) -> list[int]:
+    """Ids written out by hand: a part that is exactly a special token is its id, anything else its bytes."""
+    ids: list[int] = []
+    for part in parts:
+        ids += [tokenizer.special_tokens[part]] if part in (END, *MARKERS) else list(part.encode())
+    return ids
+
+
+def check_streamed_equals_generated(tmp_path: Path) -> None:
+    """LS1: two windows at once, with different settings; each streams exactly what `generate` gives alone."""
+    from gpt_model.generation import Sampling, generate
+
+    loaded = tiny_model()
+    tokenizer = loaded.tokenizer
+    wishes = [
+        (
+            "hello there",
+            {"seed": "11", "temperature": 0.9, "top_k": 12.0, "top_p": 1.0, "max_new_tokens": 60.0},
+        ),
+        ("once upon", {"seed": "5", "temperature": 1.3, "top_k": 0.0, "top_p": 0.8, "max_new_tokens": 45.0}),
+    ]
+    expected = []
+    for text, knobs in wishes:
+        prompt = spelled(tokenizer, "<|user|>", text, END, "<|assistant|>")
+        sampling = Sampling(
+            temperature=float(knobs["temperature"]),
+            top_k=int(knobs["top_k"]) or None,
+            top_p=float(knobs["top_p"]),
+            seed=int(knobs["seed"]),
+        )
+        length = int(knobs["max_new_tokens"])
+        expected.append(
+            tokenizer.decode(generate(loaded.model, [prompt], max_new_tokens=length, sampling=sampling)[0])
+        )
+        assert len(expected[-1]) == length, "the tiny model must not end by itself here"
+    engine = Engine(loaded, pause=0.001)
+
+    async def both() -> list[str]:
+        with chat_on(loaded, tmp_path):
+            windows = [await Window().open(**knobs) for _, knobs in wishes]
+            for window, (text, _) in zip(windows, wishes, strict=True):
+                await window.send(text)
+            for window in windows:
+                await window.wait_for_pieces(2)
+            assert not any(w.session.current_task.done() for w in windows), "the two answers must overlap"
+            for window in windows:
+                await window.finished()
+            for window in windows:
+                await window.close()
+            return [window.streamed() for window in windows]
+
+    streamed = asyncio.run(both())
+    for number, (got, want) in enumerate(zip(streamed, expected, strict=True)):
+        assert got == want, (
+            f"window {number} streamed {got!r}, alone the engine gives {want!r}: does something "
+            "(a random generator, a cache, a setting) belong to both windows?"
+        )
+    assert engine.live_caches() == 0
+
+
+def check_the_loop_is_free_while_a_token_is_computed(tmp_path: Path, patience: float = 20.0) -> None:
+    """LS1: in the middle of every forward pass the event loop still answers.
+
+    No clock decides: each pass asks the loop to call back and waits for it. If the model computed on the
+    loop itself, the call could never come while it computes. The time each call took is returned as well.
+    """
+    loaded = tiny_model()
+    waits: list[float] = []
+    blocked: list[int] = []
+
+    async def talk() -> list[str]:
+        loop = asyncio.get_running_loop()
+
+        def ask_the_loop() -> None:
+            if blocked:
+                return
+            answered = threading.Event()
+            start = time.perf_counter()
+            loop.call_soon_threadsafe(answered.set)
+            if answered.wait(patience):
+                waits.append(time.perf_counter() - start)
+            else:
+                blocked.append(len(waits))
+
+        Engine(loaded, during=ask_the_loop)
+        with chat_on(loaded, tmp_path):
+            windows = [await Window().open(max_new_tokens=20, seed=str(n)) for n in (1, 2)]
+            for window in windows:
+                await window.send("hello")
+            for window in windows:
+                await window.finished()
+                await window.close()
+            return [window.streamed() for window in windows]
+
+    answers = asyncio.run(talk())
+    assert not blocked, "a forward pass ran on the event loop: everybody else had to wait for it"
+    assert [len(answer) for answer in answers] == [20, 20]
+    assert len(waits) == 40
+    middle = sorted(waits)[len(waits) // 2]
+    assert middle < 0.1, f"the event loop took {middle * 1000:.0f} ms to answer while tokens were computed"
+
+
+def check_stop_stops(tmp_path: Path) -> None:
+    """LS2: after Stop at most the token that is being computed is finished, and the message is closed."""
+    loaded = tiny_model()
+    engine = Engine(loaded, pause=0.01)
+
+    async def talk() -> None:
+        with chat_on(loaded, tmp_path):
+            window = await Window().open(max_new_tokens=120)
+            await window.send("tell me everything")
+            await window.wait_for_pieces(3)
+            before = engine.passes
+            await window.stop()
+            await window.finished()
+            await asyncio.sleep(0.1)  # ten tokens' time for an engine that does not listen
+            after = engine.passes
+            assert after - before <= 1, (
+                f"{after - before} more tokens were computed after Stop: cancelling a task does not end "
+                "a thread, the generator must watch a stop event"
+            )
+            assert engine.live_caches() == 0, "the cache outlived the answer"
+            shown = window.streamed()
+            closed = [data for event, data in window.events if event == "update_message"]
+            answer = [data for data in closed if data["type"] == "assistant_message"]
+            assert answer and answer[-1]["output"] == shown and not answer[-1]["streaming"], (
+                "the message was left open: close it in finally, Stop arrives as CancelledError"
+            )
+            assert window.events[-1][0] == "task_end"
+            # The window lives on, and remembers what was shown.
+            rest = await window.ask("go on")
+            assert rest
+            await window.close()
+
+    asyncio.run(talk())
+
+
+def check_stopping_an_edited_answer(tmp_path: Path) -> None:
+    """LS2: an edited message is answered outside the task that Chainlit cancels; Stop must reach it too."""
+    loaded = tiny_model()
+    engine = Engine(loaded, pause=0.01)
+
+    async def talk() -> None:
+        with chat_on(loaded, tmp_path):
+            window = await Window().open(max_new_tokens=2)
+            id = await window.send("first")
+            await window.finished()
+            await window.change(max_new_tokens=150)
+            edited = asyncio.create_task(window.edit(id, "second"))
+            await window.wait_for_pieces(6)
+            before = engine.passes
+            await window.stop()
+            await asyncio.wait_for(edited, 20)
+            assert engine.passes - before <= 1, "Stop did not reach the answer to an edited message"
+            await window.close()
+
+    asyncio.run(talk())
+
+
+def check_cancelled_chats_leave_nothing(tmp_path: Path, chats: int = 100) -> None:
+    """LS2: after many started and stopped chats there is as much in memory as before."""
+    loaded = tiny_model()
+    engine = Engine(loaded)
+
+    async def one() -> None:
+        window = await Window().open(max_new_tokens=240)
+        await window.send("a story please")
+        await window.wait_for_pieces(2)
+        await window.stop()
+        await window.finished()
+        await window.close()
+
+    async def all_of_them() -> None:
+        with chat_on(loaded, tmp_path) as app:
+            for _ in range(3):  # threads and lazily made objects exist from now on
+                await one()
+            base = _in_memory(app, engine)
+            for _ in range(chats):
+                await one()
+            left = _in_memory(app, engine)
+            assert left == base, f"after {chats} stopped chats there is {left}, before there was {base}"
+
+    asyncio.run(all_of_them())
+
+
+def _in_memory(app: Any, engine: Engine) -> dict[str, int]:
+    from chainlit.chat_context import chat_contexts
+    from chainlit.session import ws_sessions_id
+    from chainlit.user_session import user_sessions
+
+    from chat_ui.streaming import MAX_STREAMS
+
+    gc.collect()
+    things = gc.get_objects()
+    return {
+        "tensor bytes": sum(t.nbytes for t in things if issubclass(type(t), torch.Tensor)),
+        "caches": engine.live_caches(),
+        "talks": sum(type(t) is app.Talk for t in things),
+        "tasks": len(asyncio.all_tasks()),
+        "streaming threads beyond the limit": max(
+            0, sum(t.name.startswith("chat-stream") for t in threading.enumerate()) - MAX_STREAMS
+        ),
+        "Chainlit's sessions": len(ws_sessions_id) + len(user_sessions) + len(chat_contexts),
+    }
+
+
+def check_typed_markers_stay_words_in_the_chat(text: str, tmp_path: Path) -> None:
+    """LT4 through the handler: what reaches the engine has exactly the markers of the template."""
+    from gpt_model import generation
+
+    loaded = tiny_model()
+    prompts: list[list[int]] = []
+    real = generation.stream_text
+
+    def listening(model: Any, tokenizer: Any, prompt_ids: Any, **rest: Any) -> Any:
+        prompts.append(list(prompt_ids))
+        return real(model, tokenizer, prompt_ids, **rest)
+
+    async def talk() -> str:
+        with chat_on(loaded, tmp_path):
+            window = await Window().open(max_new_tokens=3, system=text, seed="1")
+            answer = await window.ask(text)
+            await window.ask("and now?")
+            await window.change(mode="continue")
+            await window.ask(text)
+            await window.close()
+            return answer
+
+    generation.stream_text = listening
+    try:
+        answer = asyncio.run(talk())
+    finally:
+        generation.stream_text = real
+    special = {i: name for name, i in loaded.tokenizer.special_tokens.items()}
+    words = list(text.encode())
+    user, assistant, system, end = (
+        loaded.tokenizer.special_tokens[t] for t in ("<|user|>", "<|assistant|>", "<|system|>", END)
+    )
+    first = [system, *words, end, user, *words, end, assistant]
+    second = [*first, *answer.encode(), end, user, *b"and now?", end, assistant]
+    assert prompts == [first, second, [end, *words]], (
+        f"typing {text!r} changed the roles of the prompt: "
+        f"{[[special.get(i, chr(i)) for i in prompt] for prompt in prompts]}"
+    )
