@@ -1,0 +1,421 @@
+"""Laws of the whole model, as functions that raise: causality, caches, padding, parity, learning, tying.
+
+Each ``check_*`` takes a model (or a folder of weights) and raises ``AssertionError`` with a sentence that
+teaches. The law tests call them on every variant; the mutation tests call the same functions on a model
+with a classic bug put back, and want them to fail. The references are transformers' own GPT-2 and
+arithmetic that can be read in one look, never the model under test asked twice in the same way.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from attention_mechanisms import ATTENTIONS
+from gpt_model import GPT, GPTConfig
+from gpt_model.config import CHOICES
+
+VOCAB = 29
+
+
+def variant_id(variant: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in variant.values())
+
+
+def table(**axes: Iterable[Any]) -> list[dict[str, Any]]:
+    """Every combination of the axes, as keyword arguments of GPTConfig."""
+    return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+# Every attention in the registry and every choice the config offers: what is added there is tested here.
+ALL_VARIANTS = [
+    *table(attention=ATTENTIONS, position=CHOICES["position"], norm=CHOICES["norm"], mlp=CHOICES["mlp"]),
+    *table(attention=ATTENTIONS, position=CHOICES["position"], norm_order=["post"]),
+]
+# What a cache can get wrong: which keys, which positions, which mask alignment.
+CACHE_VARIANTS = [
+    *table(attention=ATTENTIONS, position=CHOICES["position"], attn_backend=("manual", "sdpa")),
+    *table(attention=ATTENTIONS, position=["rope"], rope_layout=["interleaved"], norm=["rmsnorm"], mlp=["swiglu"]),
+    *table(attention=ATTENTIONS, position=["learned"], norm_order=["post"], tie_weights=[False]),
+]
+
+
+def build(*, loud: bool = True, seed: int = 0, **fields: Any) -> GPT:
+    """A tiny model in eval mode whose every part matters to its output.
+
+    A fresh GPT-2 initialisation is so quiet (std 0.02) that a wrong mask or a wrong position moves a logit
+    by less than rounding does. ``loud`` redraws each weight large enough that a bug cannot hide.
+    """
+    settings: dict[str, Any] = {
+        "vocab_size": VOCAB, "block_size": 64, "n_layer": 2, "n_head": 2, "n_embd": 16,
+    }  # fmt: skip
+    torch.manual_seed(seed)
+    model = GPT(GPTConfig(**{**settings, **fields})).eval()
+    if loud:
+        make_loud(model, seed)
+    return model
+
+
+@torch.no_grad()
+def make_loud(model: torch.nn.Module, seed: int = 0) -> None:
+    """Redraw matrices with std 0.35, and move biases and gains away from 0 and 1."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() >= 2:
+            parameter.copy_(0.35 * noise)
+        elif name.endswith("bias"):
+            parameter.copy_(0.2 * noise)
+        else:
+            parameter.copy_(1 + 0.2 * noise)
+
+
+def some_ids(batch: int, length: int, vocab: int = VOCAB, seed: int = 0) -> Tensor:
+    return torch.randint(vocab, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def assert_close(got: Tensor, expected: Tensor, tolerance: float, hint: str) -> None:
+    assert got.shape == expected.shape, f"shape {tuple(got.shape)} instead of {tuple(expected.shape)}: {hint}"
+    assert bool(torch.isfinite(got).all()), f"NaN or infinity in the output: {hint}"
+    worst = (got.double() - expected.double()).abs().max().item()
+    assert worst <= tolerance, f"differs by {worst:.2e}, allowed {tolerance:.0e}: {hint}"
+
+
+# LA1 ------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def check_model_is_causal(model: GPT, length: int = 9) -> None:
+    """Changing token t leaves every logit before t bit for bit as it was, and does change logit t."""
+    ids = some_ids(2, length)
+    before = model(ids).logits
+    for t in range(length):
+        changed = ids.clone()
+        changed[:, t] = (ids[:, t] + 1) % model.config.vocab_size
+        after = model(changed).logits
+        assert torch.equal(before[:, :t], after[:, :t]), (
+            f"changing token {t} changed a logit before it: position i may only look at positions <= i. "
+            "Look at the causal mask (is it off by one? is it applied before the softmax?)"
+        )
+        assert not torch.equal(before[:, t], after[:, t]), f"logits at {t} do not depend on token {t} at all"
+
+
+def check_model_gradient_is_causal(model: GPT, length: int = 6) -> None:
+    """The gradient of logits[i] with respect to the embedding of token j > i is exactly zero."""
+    kept: list[Tensor] = []
+
+    def keep(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
+        kept.append(output.detach().requires_grad_())
+        return kept[-1]
+
+    hook = model.token_embedding.register_forward_hook(keep)
+    try:
+        logits = model(some_ids(1, length)).logits
+    finally:
+        hook.remove()
+    for i in range(length):
+        (gradient,) = torch.autograd.grad(logits[0, i].square().sum(), kept[0], retain_graph=True)
+        future = gradient[0, i + 1 :]
+        assert torch.count_nonzero(future) == 0, (
+            f"logits at {i} have a gradient of {future.abs().max().item():.1e} to a later token: "
+            "training would learn to read the answer from the future"
+        )
+        assert torch.count_nonzero(gradient[0, i]) > 0, f"no gradient flows from logits {i} to token {i}"
+
+
+# LA2 ------------------------------------------------------------------------------------------------
+
+
+def ways_to_cut(n: int) -> Iterator[list[int]]:
+    """All 2^(n-1) ways of writing n as an ordered sum: the chunk lengths of one feeding order."""
+    for cuts in itertools.product((False, True), repeat=n - 1):
+        edges = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), n]
+        yield [b - a for a, b in itertools.pairwise(edges)]
+
+
+def random_cut(n: int, seed: int) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    chunks: list[int] = []
+    while sum(chunks) < n:
+        drawn = int(torch.randint(1, 20, (), generator=generator))
+        chunks.append(min(drawn, n - sum(chunks)))
+    return chunks
+
+
+@torch.no_grad()
+def feed(model: GPT, ids: Tensor, chunks: Iterable[int], cache: Any) -> Tensor:
+    """Logits of ids fed piece by piece into a cache, joined together again: (B, T, vocab)."""
+    pieces, at = [], 0
+    for n in chunks:
+        pieces.append(model(ids[:, at : at + n], cache=cache).logits)
+        at += n
+    return torch.cat(pieces, dim=1)
+
+
+@torch.no_grad()
+def check_cuts(model: GPT, ids: Tensor, cuts: Iterable[list[int]], *, slots: int, rows: int) -> None:
+    """Whatever the cut, cached logits equal uncached ones to 1e-5 and the cache counts its tokens."""
+    expected = model(ids).logits
+    for chunks in cuts:
+        cache = model.new_cache(rows, slots)
+        got = feed(model, ids, chunks, cache)
+        assert_close(got, expected, 1e-5, (
+            f"feeding {ids.shape[1]} tokens in chunks {chunks} gives other logits than feeding them at once. "
+            "Usual causes: positions restart at 0, keys are written over slot 0, or the mask of a chunk is "
+            "aligned top-left instead of bottom-right"
+        ))  # fmt: skip
+        assert cache.length == ids.shape[1], f"cache.length is {cache.length} after {ids.shape[1]} tokens"
+
+
+def check_every_way_to_cut_8(model: GPT) -> None:
+    check_cuts(model, some_ids(2, 8), ways_to_cut(8), slots=8, rows=2)
+
+
+def check_random_cuts_of_64(model: GPT, tries: int = 6) -> None:
+    check_cuts(model, some_ids(3, 64), (random_cut(64, s) for s in range(tries)), slots=64, rows=3)
+
+
+def fill_with_nan(cache: Any) -> int:
+    """Poison every number the cache stores; returns how many there were."""
+    seen: set[int] = set()
+    count = 0
+    stack: list[Any] = [cache]
+    while stack:
+        thing = stack.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, Tensor):
+            if thing.is_floating_point():
+                thing.fill_(float("nan"))
+                count += thing.numel()
+        elif isinstance(thing, list | tuple):
+            stack.extend(thing)
+        elif isinstance(thing, dict):
+            stack.extend(thing.values())
+        elif hasattr(thing, "__dict__"):
+            stack.extend(vars(thing).values())
+    return count
+
+
+@torch.no_grad()
+def check_unused_slots_do_not_matter(model: GPT) -> None:
+    """A cache full of NaN gives the same logits as a clean one: only written slots are ever read."""
+    ids = some_ids(2, 8)
+    expected = model(ids).logits
+    for rows, slots in ((2, 8), (2, 13), (4, 13)):
+        cache = model.new_cache(rows, slots)
+        assert fill_with_nan(cache) > 0, "found no stored numbers to poison in the cache"
+        hint = f"an unused slot of a cache ({rows} rows, {slots} slots) was read: 0 x NaN is NaN, so slice, do not mask"
+        assert_close(feed(model, ids, (3, 1, 4), cache), expected, 1e-5, hint)
+
+
+@torch.no_grad()
+def check_crop_and_reset(model: GPT) -> None:
+    """After crop(n) the cache goes on from token n; after reset() it is as new."""
+    ids, other = some_ids(2, 8), some_ids(2, 8, seed=7)
+    cache = model.new_cache(2, 8)
+    feed(model, ids, (5, 3), cache)
+    for keep in (6, 3, 1, 0):
+        cache.crop(keep)
+        assert cache.length == keep, f"crop({keep}) left length {cache.length}"
+        branch = torch.cat([ids[:, :keep], other[:, keep:]], dim=1)
+        got = feed(model, branch[:, keep:], (8 - keep,), cache)
+        hint = f"after crop({keep}) new tokens must see exactly the first {keep} old ones"
+        assert_close(got, model(branch).logits[:, keep:], 1e-5, hint)
+        cache.crop(keep)
+        feed(model, ids[:, keep:], (8 - keep,), cache)  # back to ids for the next, shorter crop
+    cache.reset()
+    assert cache.length == 0, f"reset() left length {cache.length}"
+    assert_close(feed(model, other, (2, 6), cache), model(other).logits, 1e-5, "after reset() old tokens were seen")
+
+
+@torch.no_grad()
+def check_two_sessions(model: GPT) -> None:
+    """Two conversations take turns on one model: neither sees the other (no cache lives on a module)."""
+    first, second = some_ids(2, 8), some_ids(1, 8, seed=3)
+    caches = model.new_cache(2, 8), model.new_cache(1, 8)
+    got: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for a, b in itertools.pairwise((0, 3, 4, 8)):
+        for which, ids in enumerate((first, second)):
+            got[which].append(model(ids[:, a:b], cache=caches[which]).logits)
+    for pieces, ids in zip(got, (first, second)):
+        hint = "two interleaved sessions disturb each other: does a module remember keys or positions?"
+        assert_close(torch.cat(pieces, dim=1), model(ids).logits, 1e-5, hint)
+
+
+# LA8 ------------------------------------------------------------------------------------------------
+
+
+def left_pad(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """ids and attention mask (1 = a real token), both (B, longest)."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
+@torch.no_grad()
+def check_left_padding(model: GPT, lengths: tuple[int, ...] = (1, 3, 17)) -> None:
+    """Each row of a left-padded batch has the logits of its own single run, whatever the pad value."""
+    rows = [some_ids(1, n, seed=n)[0].tolist() for n in lengths]
+    for pad in (0, 5, model.config.vocab_size - 1):
+        ids, mask = left_pad(rows, pad)
+        for name, given in (("int64", mask), ("bool", mask.bool())):
+            logits = model(ids, attention_mask=given).logits
+            assert not bool(torch.isnan(logits).any()), "a row of padding alone gave NaN: softmax over nothing"
+            for i, row in enumerate(rows):
+                alone = model(torch.tensor([row])).logits[0]
+                assert_close(logits[i, -len(row) :], alone, 1e-5, (
+                    f"row of {len(row)} tokens padded to {ids.shape[1]} with id {pad} ({name} mask) differs from "
+                    "its single run: pads must be masked as keys, and positions must start at the first real token"
+                ))  # fmt: skip
+
+
+# LG1 ------------------------------------------------------------------------------------------------
+
+
+def tiny_gpt2(seed: int = 0, **fields: Any) -> Any:
+    """A random GPT2LMHeadModel whose activation kind, epsilon and transposes all show in its logits.
+
+    Embeddings are small, so that the epsilon of the first norm counts; matrices are large, so that
+    tanh-GELU and erf-GELU part by far more than 1e-5.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    settings = {"vocab_size": 31, "n_positions": 16, "n_embd": 24, "n_layer": 2, "n_head": 3}
+    torch.manual_seed(seed)
+    model = GPT2LMHeadModel(GPT2Config(**{**settings, **fields})).eval()
+    make_loud(model, seed)
+    with torch.no_grad():
+        model.transformer.wte.weight.mul_(0.1)
+        model.transformer.wpe.weight.mul_(0.1)
+    return model
+
+
+@torch.no_grad()
+def check_gpt2_parity(reference: Any, folder: Path, *, batch: int = 2, length: int = 16) -> None:
+    """Our import of the folder that ``reference`` was saved in gives the reference's logits to 1e-5."""
+    ours = GPT.from_pretrained(str(folder)).eval()
+    ids = some_ids(batch, length, vocab=reference.config.vocab_size)
+    assert_close(ours(ids).logits, reference(ids).logits, 1e-5, (
+        "imported GPT-2 weights give other logits than transformers. Check: gelu is the tanh form (gelu_new), "
+        "the norm's epsilon is 1e-5, all four Conv1D weights of a block are transposed (the square c_proj loads "
+        "either way!), and the scores are scaled"
+    ))  # fmt: skip
+
+
+def rewrite_weights(source: Path, target: Path, change: Any, **config: Any) -> Path:
+    """A copy of a saved model with its tensors passed through ``change`` and config fields replaced."""
+    target.mkdir(parents=True, exist_ok=True)
+    fields = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    (target / "config.json").write_text(json.dumps({**fields, **config}), encoding="utf-8")
+    tensors = change(load_file(str(source / "model.safetensors")))
+    save_file({k: v.contiguous() for k, v in tensors.items()}, str(target / "model.safetensors"))
+    return target
+
+
+# LG5 ------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def check_loss_at_init(model: GPT) -> None:
+    """An untrained model knows nothing: its loss is ln(vocabulary), the loss of guessing evenly."""
+    vocab = model.config.vocab_size
+    ids = some_ids(8, model.config.block_size + 1, vocab=vocab, seed=11)
+    loss = model(ids[:, :-1], targets=ids[:, 1:]).loss.item()
+    assert abs(loss - math.log(vocab)) <= 0.1, (
+        f"loss at initialisation is {loss:.3f}, ln({vocab}) is {math.log(vocab):.3f}: "
+        "too high means logits start too large (init scale), too low means the answer leaks"
+    )
+
+
+def check_one_batch_is_overfitted(model: GPT, steps: int = 150, lr: float = 1e-2) -> None:
+    """Plain AdamW drives the loss on one batch below 0.05: gradients reach everything they must."""
+    model.train()
+    ids = some_ids(4, 17, vocab=model.config.vocab_size, seed=5)
+    ids[:, 0] = torch.arange(4)  # rows start apart, so that the past always decides what comes next
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0, betas=(0.9, 0.95))
+    loss = math.inf
+    for _ in range(steps):
+        output = model(ids[:, :-1], targets=ids[:, 1:])
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        loss = output.loss.item()
+        if loss < 0.05:
+            return
+    raise AssertionError(
+        f"after {steps} steps on one batch the loss is still {loss:.3f}, wanted < 0.05: a healthy model "
+        "memorises 64 tokens. Look for a detached tensor, a target shift, or a missing position"
+    )
+
+
+# LG6, LG7 -------------------------------------------------------------------------------------------
+
+
+def check_tied_once(model: GPT, folder: Path) -> None:
+    """Head and token table are one storage, saved once, after load, `.to` and an optimizer step alike."""
+    ids = some_ids(2, 9)
+    table_size = model.config.vocab_size * model.config.n_embd
+
+    def check_shared(m: GPT, when: str) -> None:
+        tables = [p for p in m.parameters() if p.numel() == table_size and p.shape[0] == m.config.vocab_size]
+        assert len(tables) == 1, f"{when}: {len(tables)} parameters of the token table's shape: the head is a copy"
+        with torch.no_grad():
+            last = m.final_norm(run_blocks(m, ids))
+            assert_close(m(ids).logits, last @ tables[0].T, 1e-5, f"{when}: logits do not come from the token table")
+
+    check_shared(model, "as built")
+    check_shared(copy.deepcopy(model), "after deepcopy")
+    model.save_pretrained(folder)
+    saved = load_file(str(folder / "model.safetensors"))
+    assert sum(t.numel() for t in saved.values()) == model.num_parameters(), "the tied weight is saved twice"
+    check_shared(GPT.load(folder), "after save and load")
+    moved = copy.deepcopy(model).to(torch.float64)
+    check_shared(moved, "after .to(float64)")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len({p.data_ptr() for p in held}) == len(held), "the optimizer holds one storage twice"
+    model(ids[:, :-1], targets=ids[:, 1:]).loss.backward()
+    optimizer.step()
+    check_shared(model, "after an optimizer step")
+
+
+@torch.no_grad()
+def run_blocks(model: GPT, ids: Tensor) -> Tensor:
+    """The residual stream after the last block, caught on its way into the final norm."""
+    caught: list[Tensor] = []
+    hook = model.final_norm.register_forward_hook(lambda _m, inputs, _o: caught.append(inputs[0]))
+    try:
+        model(ids)
+    finally:
+        hook.remove()
+    return caught[0]
+
+
+@torch.no_grad()
+def check_init_std(model: GPT) -> None:
+    """Matrices start at std 0.02, those that write to the residual stream at 0.02/sqrt(2 n_layer), within 2 %."""
+    small = 0.02 / math.sqrt(2 * model.config.n_layer)
+    writers = 0
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            wanted = 0.0 if name.endswith("bias") else 1.0
+            assert bool((parameter == wanted).all()), f"{name} must start at {wanted}"
+            continue
+        writes = name.endswith("out_proj.weight")
+        writers += writes
+        wanted, got = (small if writes else 0.02), parameter.double().std().item()
+        assert abs(got / wanted - 1) < 0.02, f"{name} starts with std {got:.5f}, wanted {wanted:.5f}"
+        assert abs(parameter.double().mean().item()) < 0.02 * 0.02, f"{name} does not start centred"
+    assert writers == 2 * model.config.n_layer, f"{writers} projections write to the residual stream: 2 per layer"

@@ -1,0 +1,223 @@
+"""LG8 sampling, LG9 overflow, LS1 and LS2 (engine part): what the generator must always do."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+import torch
+from generation_checks import (
+    LOGITS,
+    check_frequencies,
+    check_penalty_lowers_both_signs,
+    check_ragged_batch_is_single_runs,
+    check_rows_and_steps_are_independent,
+    check_same_seed_same_text,
+    check_slide_is_an_uncached_loop,
+    check_stop_ids_end_a_row,
+    check_stop_stops,
+    check_stream_equals_generate,
+    check_temperature_zero_is_argmax,
+    constant_model,
+    greedy_by_hand,
+)
+from model_checks import CACHE_VARIANTS, build, some_ids, variant_id
+
+from gpt_model import Sampling, generate, stream, stream_text
+from utils.errors import UserError
+from working_with_text_data import ByteTokenizer
+
+variants = pytest.mark.parametrize("variant", CACHE_VARIANTS, ids=variant_id)
+
+# LG8 ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 0.6},
+        {"temperature": 1.7},
+        {"top_k": 3},
+        {"top_k": 1},
+        {"top_k": len(LOGITS)},
+        {"top_p": 0.5},
+        {"top_p": 0.9},
+        {"top_p": 0.01},
+        {"temperature": 1.5, "top_k": 5, "top_p": 0.8},
+    ],
+    ids=str,
+)
+def test_100_000_draws_fall_as_the_definition_says(settings):
+    check_frequencies(**settings)
+
+
+def test_top_k_keeps_exactly_k_when_logits_are_tied():
+    model = constant_model((1.0, 1.0, 1.0, 1.0, -5.0))
+    rows = generate(
+        model, torch.zeros(500, 1, dtype=torch.long), max_new_tokens=2, sampling=Sampling(top_k=2, seed=0)
+    )
+    drawn = {token for row in rows for token in row}
+    assert len(drawn) == 2, f"top_k=2 over four equal logits drew {sorted(drawn)}: exactly two may be kept"
+
+
+def test_rows_of_a_batch_and_steps_of_a_row_are_independent():
+    check_rows_and_steps_are_independent()
+
+
+@variants
+def test_temperature_zero_is_the_argmax_of_the_uncached_logits(variant):
+    check_temperature_zero_is_argmax(build(**variant))
+
+
+def test_a_repetition_penalty_lowers_positive_and_negative_logits():
+    check_penalty_lowers_both_signs()
+
+
+def test_the_same_seed_gives_the_same_text_whatever_else_draws_numbers():
+    check_same_seed_same_text(build(), lambda: torch.rand(7))
+
+
+def test_the_same_seed_gives_the_same_text_while_another_thread_draws():
+    model = build()
+    stop = threading.Event()
+
+    def draw_on() -> None:
+        while not stop.is_set():
+            torch.rand(10)
+
+    prompt, settings = some_ids(1, 4), Sampling(temperature=1.0, seed=5)
+    quiet = generate(model, prompt, max_new_tokens=30, sampling=settings)
+    noise = threading.Thread(target=draw_on)
+    noise.start()
+    try:
+        assert generate(model, prompt, max_new_tokens=30, sampling=settings) == quiet
+    finally:
+        stop.set()
+        noise.join()
+
+
+@variants
+def test_a_ragged_batch_continues_as_single_runs_do(variant):
+    check_ragged_batch_is_single_runs(build(**variant))
+
+
+def test_rows_end_at_their_own_stop_id():
+    check_stop_ids_end_a_row()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"repetition_penalty": 0.0}],
+    ids=str,
+)
+def test_an_impossible_setting_is_refused_by_name(settings):
+    with pytest.raises(UserError) as caught:
+        generate(constant_model(), torch.zeros(1, 1, dtype=torch.long), max_new_tokens=1, sampling=Sampling(**settings))
+    (name,) = settings
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+# LG9 ------------------------------------------------------------------------------------------------
+
+
+def test_a_full_block_works_and_one_more_token_is_an_error_with_both_numbers():
+    model = build(block_size=16)
+    assert model(some_ids(1, 16)).logits.shape[1] == 16
+    with pytest.raises(UserError) as caught:
+        model(some_ids(1, 17))
+    assert "16" in str(caught.value) and "17" in str(caught.value)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("policy", ["error", "slide", "stop"])
+def test_a_prompt_and_answer_that_fit_the_block_work_under_every_policy(policy, use_cache):
+    model = build(block_size=16)
+    prompt = some_ids(2, 10)
+    got = generate(
+        model, prompt, max_new_tokens=6, sampling=Sampling(temperature=0.0), on_overflow=policy, use_cache=use_cache
+    )
+    assert got == greedy_by_hand(model, prompt, 6)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_overflow_error_names_both_numbers(use_cache):
+    model = build(block_size=16)
+    with pytest.raises(UserError) as caught:
+        generate(model, some_ids(1, 17), max_new_tokens=1, on_overflow="error", use_cache=use_cache)
+    assert "16" in str(caught.value) and "17" in str(caught.value), str(caught.value)
+    with pytest.raises(UserError) as caught:
+        generate(model, some_ids(1, 10), max_new_tokens=9, on_overflow="error", use_cache=use_cache)
+    assert "16" in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_overflow_stop_ends_when_the_block_is_full(use_cache):
+    model = build(block_size=16)
+    prompt = some_ids(2, 10)
+    rows = generate(
+        model, prompt, max_new_tokens=30, sampling=Sampling(temperature=0.0), on_overflow="stop", use_cache=use_cache
+    )
+    whole = greedy_by_hand(model, prompt, 7)
+    for row, expected in zip(rows, whole):
+        assert len(row) in (6, 7), f"a block of 16 has room for 6 tokens after 10 (a 7th need not be read back): {row}"
+        assert row == expected[: len(row)]
+
+
+@variants
+def test_overflow_slide_equals_an_uncached_loop_over_the_last_block(variant):
+    model = build(**{**variant, "block_size": 8})
+    check_slide_is_an_uncached_loop(model, prompt_length=5, new=16)
+
+
+def test_overflow_slide_takes_a_prompt_longer_than_the_block():
+    check_slide_is_an_uncached_loop(build(block_size=8), prompt_length=13, new=6)
+
+
+def test_an_unknown_overflow_policy_is_refused():
+    with pytest.raises(UserError, match="on_overflow"):
+        generate(build(block_size=8), some_ids(1, 9), max_new_tokens=1, on_overflow="explode")
+
+
+# LS1, LS2 (engine part) -----------------------------------------------------------------------------
+
+
+@variants
+def test_two_streams_in_two_threads_give_what_generate_gives(variant):
+    check_stream_equals_generate(build(**variant))
+
+
+def test_a_stream_delivers_each_token_before_it_computes_the_next():
+    model = build()
+    calls: list[int] = []
+    hook = model.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        tokens = stream(model, some_ids(1, 4), max_new_tokens=20, sampling=Sampling(seed=2))
+        for expected in range(1, 6):
+            next(tokens)
+            assert len(calls) == expected, f"{len(calls)} forward passes were run to deliver {expected} tokens"
+    finally:
+        hook.remove()
+
+
+def test_streamed_text_is_the_decoded_text_whole_characters_only():
+    model = build(vocab_size=256, n_embd=32)
+    tokenizer = ByteTokenizer()
+    prompt = tokenizer.encode_ordinary("é🙂")
+    settings = Sampling(temperature=1.0, seed=4)
+    pieces = list(stream_text(model, tokenizer, prompt, max_new_tokens=50, sampling=settings))
+    whole = tokenizer.decode(generate(model, [prompt], max_new_tokens=50, sampling=settings)[0])
+    assert "".join(pieces) == whole
+
+
+def test_a_stop_event_ends_the_stream_within_one_token():
+    check_stop_stops(build())
+
+
+def test_stopping_early_is_a_prefix_of_going_on():
+    model = build()
+    settings = Sampling(temperature=1.0, seed=8)
+    whole = list(stream(model, some_ids(1, 4), max_new_tokens=20, sampling=settings))
+    few = list(itertools.islice(stream(model, some_ids(1, 4), max_new_tokens=20, sampling=settings), 7))
+    assert few == whole[:7]
