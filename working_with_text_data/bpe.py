@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 from utils.errors import UserError
 from working_with_text_data.bpe_tokenizer import BPETokenizer
 from working_with_text_data.patterns import splitter
 from working_with_text_data.tie_breaks import sort_key
-from working_with_text_data.tokenizer import SpecialTokens
+from working_with_text_data.tokenizer import SpecialTokens, valid_unicode
 
 Pair = tuple[int, int]
 
@@ -32,7 +33,7 @@ def count_pairs(ids: Sequence[int]) -> Counter[Pair]:
     >>> count_pairs([1, 2, 3, 1, 2])
     Counter({(1, 2): 2, (2, 3): 1, (3, 1): 1})
     """
-    return Counter(zip(ids, ids[1:]))
+    return Counter(pairwise(ids))
 
 
 def merge(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
@@ -61,9 +62,9 @@ def split_into_words(
     special = SpecialTokens({word: i for i, word in enumerate(special_tokens)})
     words: Counter[bytes] = Counter()
     for text in [texts] if isinstance(texts, str) else texts:
-        for piece, special_id in special.split(text, "all"):
+        for piece, special_id in special.split(valid_unicode(text), "all"):
             if special_id is None:
-                words.update(word.encode("utf-8", "replace") for word in cut.findall(piece))
+                words.update(word.encode("utf-8") for word in cut.findall(piece))
     return words
 
 
@@ -135,7 +136,7 @@ def encode_readable(text: str, tokenizer: BPETokenizer) -> list[int]:
     rank = {pair: 256 + i for i, pair in enumerate(tokenizer.merges)}
     id_of_byte = {byte: i for i, byte in enumerate(tokenizer.byte_order)}
     ids: list[int] = []
-    for word in splitter(tokenizer.pattern).findall(text):
+    for word in splitter(tokenizer.pattern).findall(valid_unicode(text)):
         ids += merge_steps([id_of_byte[byte] for byte in word.encode("utf-8")], rank)[-1]
     return ids
 
@@ -150,7 +151,7 @@ def merge_steps(ids: list[int], rank: dict[Pair, int]) -> list[list[int]]:
     """
     stages = [ids]
     while True:
-        known = [pair for pair in zip(ids, ids[1:]) if pair in rank]
+        known = [pair for pair in pairwise(ids) if pair in rank]
         if not known:
             return stages
         pair = min(known, key=rank.__getitem__)

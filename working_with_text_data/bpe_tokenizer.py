@@ -24,7 +24,7 @@ from working_with_text_data.tokenizer import (
     SpecialTokens,
     join_bytes,
     read_tokenizer_json,
-    without_surrogates,
+    valid_unicode,
 )
 
 PLAIN_BYTES = bytes(range(256))
@@ -77,9 +77,7 @@ class BPETokenizer:
         self._table = {token_id: token for token, token_id in self._ranks.items()}
         for word, token_id in self._special.items():
             if token_id in self._table:
-                raise UserError(
-                    f"special token {word!r} wants id {token_id}, which is taken: give it another id"
-                )
+                raise UserError(f"special token {word!r} wants id {token_id}, which is taken: choose another")
             self._table[token_id] = word.encode("utf-8")
         self._vocab_size = 1 + max(self._table)
         self.requested_vocab_size = requested_vocab_size or self._vocab_size
@@ -120,7 +118,8 @@ class BPETokenizer:
         return list(self._merges)
 
     def __repr__(self) -> str:
-        return f"BPETokenizer(vocab_size={self.vocab_size}, pattern={self.pattern!r}, special={list(self._special)})"
+        special = list(self._special)
+        return f"BPETokenizer(vocab_size={self.vocab_size}, pattern={self.pattern!r}, special={special})"
 
     # Text to ids ----------------------------------------------------------------------------------
 
@@ -138,10 +137,7 @@ class BPETokenizer:
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Ids of `text` with special tokens spelled out as plain text. Lone surrogates become U+FFFD."""
-        try:
-            return self._encoder.encode(text)
-        except UnicodeEncodeError:
-            return self._encoder.encode(without_surrogates(text))
+        return self._encoder.encode(valid_unicode(text))
 
     def clear_cache(self) -> None:
         """Forget the pieces seen so far. Ids never depend on it; speed does."""
@@ -224,7 +220,7 @@ def _ranks_of_merges(merges: Sequence[tuple[int, int]], byte_order: bytes) -> di
 
 
 def _merges_of_ranks(ranks: Mapping[bytes, int]) -> list[tuple[int, int]]:
-    """Find the last merge of every token: with only lower ranks allowed, its bytes end as exactly two tokens."""
+    """Find the last merge of every token: with only lower ranks allowed, its bytes end as two tokens."""
     merges: list[tuple[int, int]] = []
     older: dict[bytes, int] = {}
     for token, token_id in sorted(ranks.items(), key=lambda item: item[1]):

@@ -21,14 +21,14 @@ from working_with_text_data.tokenizer import (
     SpecialTokens,
     join_bytes,
     read_tokenizer_json,
-    without_surrogates,
+    valid_unicode,
 )
 
 CONTROL_TOKENS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|sep|>")
 
 
 class ByteTokenizer:
-    """UTF-8 bytes 0–255, then `<|pad|>` 256, `<|bos|>` 257, `<|eos|>` 258, `<|sep|>` 259, then `extra_special`.
+    """UTF-8 bytes 0–255, then `<|pad|>` 256, `<|bos|>` 257, `<|eos|>` 258, `<|sep|>` 259, `extra_special`.
 
     >>> tokenizer = ByteTokenizer()
     >>> tokenizer.encode("hé")
@@ -67,10 +67,7 @@ class ByteTokenizer:
 
     def encode_ordinary(self, text: str) -> list[int]:
         """The UTF-8 bytes of `text`."""
-        try:
-            return list(text.encode("utf-8"))
-        except UnicodeEncodeError:
-            return list(without_surrogates(text).encode("utf-8"))
+        return list(valid_unicode(text).encode("utf-8"))
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """The exact bytes of `ids`."""

@@ -88,7 +88,7 @@ def learn_merges(
     tokens = [bytes([i]) for i in range(256)]
     key = sort_key(tie_break, tokens)
     # Character i of a word is token id i: Latin-1 maps byte b to character b.
-    words = [word.encode("utf-8", "replace").decode("latin-1") for word in pretokens]
+    words = [word.encode("utf-8").decode("latin-1") for word in pretokens]
     counts = list(pretokens.values())
 
     pair_count: defaultdict[str, int] = defaultdict(int)
@@ -215,7 +215,7 @@ class _Buckets:
 
 @contextmanager
 def garbage_collector_off() -> Iterator[None]:
-    """Training makes millions of small objects and no cycles; looking for cycles costs a fifth of the time."""
+    """Training makes millions of small objects and no cycles, so looking for cycles is time lost."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -48,8 +48,9 @@ _ASCII = {
     ),
 }
 
-# White space as Unicode (and tiktoken's regex) sees it. Python's `\s` also takes the separators U+001C–U+001F.
-_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# White space as Unicode (and tiktoken's regex) sees it. Python's `\s` also takes U+001C–U+001F.
+_SPACE_BEYOND_ASCII = r"\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACE = r"\t-\r " + _SPACE_BEYOND_ASCII
 
 BLOCK_CHARS = 1 << 18
 
@@ -141,6 +142,7 @@ class Splitter:
 # One coarse piece is a word with everything that clings to it and the white space before it.
 # In GPT-2's pattern a step from non-space to space is always a cut, so fine pieces never cross coarse ones.
 COARSE_ASCII = re.compile(r"\s*\S+|\s+", re.ASCII).findall
+odd_space = re.compile(f"[{_SPACE_BEYOND_ASCII}]").search
 COARSE = re.compile(f"[{_SPACE}]*[^{_SPACE}]+|[{_SPACE}]+").findall
 
 

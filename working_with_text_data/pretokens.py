@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from working_with_text_data.patterns import COARSE, COARSE_ASCII, Splitter, splitter
-from working_with_text_data.tokenizer import SpecialTokens
+from working_with_text_data.tokenizer import SpecialTokens, valid_unicode
 
 
 def count_pretokens(
@@ -24,14 +24,14 @@ def count_pretokens(
     """How often each pre-token occurs in `texts`; special tokens cut the text and are not counted.
 
     >>> count_pretokens("a b a b<|x|>a", special_tokens=["<|x|>"])
-    Counter({' b': 2, 'a': 2, ' a': 1})
+    Counter({'a': 2, ' b': 2, ' a': 1})
     """
     cut = splitter(pattern)
     special = SpecialTokens({word: i for i, word in enumerate(special_tokens)})
     pretokens: Counter[str] = Counter()
     words: Counter[str] = Counter()  # coarse pieces, for GPT-2's pattern only
     for text in [texts] if isinstance(texts, str) else texts:
-        for piece, special_id in special.split(text, "all"):
+        for piece, special_id in special.split(valid_unicode(text), "all"):
             if special_id is None:
                 _count_text(piece, cut, pretokens, words)
     for word, count in words.items():

@@ -103,7 +103,7 @@ def load_tiktoken(name: str, folder: str | Path | None = None) -> BPETokenizer:
 
 
 def read_ranks(path: str | Path) -> dict[bytes, int]:
-    """Token bytes → id from a `.tiktoken` file; UserError with the line number if a line is not of the form."""
+    """Token bytes → id from a `.tiktoken` file; UserError names a line of another form."""
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
         if not line:

@@ -122,9 +122,15 @@ class SpecialTokens(dict[str, int]):
                 yield piece, None
 
 
-def without_surrogates(text: str) -> str:
-    """`text` with lone surrogates replaced by U+FFFD, since UTF-8 cannot hold them (tiktoken does the same)."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def valid_unicode(text: str) -> str:
+    """`text` with lone surrogates replaced by U+FFFD, since UTF-8 cannot hold them (as in tiktoken)."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def join_bytes(table: Mapping[int, bytes], ids: Iterable[int]) -> bytes:
