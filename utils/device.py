@@ -3,15 +3,17 @@
 The idea: device and dtype are arguments everywhere; only here is "auto" turned into a choice, and it is made
 from what the hardware says (capabilities, CPU flags), never from a timing that changes from run to run.
 torch is imported inside the functions: asking for the CPU's name must not cost a second.
-Left out: several devices in one run (`pretraining.distributed`), and the speed of matmuls (`utils.matmul`).
+Left out: several devices in one run (`pretraining.distributed`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +103,73 @@ def cpu_has_fast_bf16() -> bool:
 def cpu_has_amx() -> bool:
     """Whether this CPU has Intel's matrix tiles for bf16."""
     return "amx_bf16" in cpu_flags()
+
+
+def enable_exact_fast_matmul() -> bool:
+    """Send fp32 matrix products on the CPU through oneDNN instead of the BLAS, where that stays exact fp32.
+
+    torch does so when it is told that bf16 precision is enough for fp32 matmuls. CPUs with AMX then really
+    round to bf16; the others ignore the permission and compute in fp32, with oneDNN's faster kernels. So the
+    setting is switched on, products are compared with float64, and it is switched off again unless every
+    error lies within the bound of an fp32 sum. Returns whether it is on. Whole process; see also
+    `exact_fast_matmul`. Large products gain (training), those with a few rows lose (decoding).
+    """
+    import torch
+
+    setting = getattr(torch.backends.mkldnn, "matmul", None)
+    if setting is None or not torch.backends.mkldnn.is_available():
+        return False
+    before = setting.fp32_precision
+    try:
+        setting.fp32_precision = "bf16"
+    except (RuntimeError, ValueError):  # a torch that does not know the value
+        return False
+    if cpu_has_amx() or not fp32_matmul_is_exact():
+        setting.fp32_precision = before
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def exact_fast_matmul(wanted: bool = True) -> Iterator[bool]:
+    """`enable_exact_fast_matmul` for the length of a block, then the setting that was there before.
+
+    Yields whether it is on. `wanted=False` changes nothing, so a caller can pass its own flag.
+    """
+    import torch
+
+    setting = getattr(torch.backends.mkldnn, "matmul", None)
+    before = setting.fp32_precision if setting is not None else None
+    try:
+        yield wanted and enable_exact_fast_matmul()
+    finally:
+        if setting is not None:
+            setting.fp32_precision = before
+
+
+def fp32_matmul_is_exact() -> bool:
+    """Whether fp32 products on the CPU are computed in fp32 under the settings of this moment.
+
+    Two proofs, forward and transposed, at several shapes. Times the identity, numbers with 23 significant
+    bits must come back bit for bit. And no entry of a random product may differ from float64 by more than
+    K · 2⁻²⁴ · (|A| |B|), which holds for every order of an fp32 sum of K products (Higham, Accuracy and
+    Stability of Numerical Algorithms, section 3.1); one rounding to bf16 exceeds it by far.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)  # the global one is left alone
+    for rows, inner, columns in ((64, 64, 64), (96, 128, 384), (512, 192, 768)):
+        a = torch.randn(rows, inner, generator=generator)
+        b = torch.randn(inner, columns, generator=generator)
+        bound = inner * 2.0**-24 * (a.abs().double() @ b.abs().double())
+        truth = a.double() @ b.double()
+        identity = torch.eye(inner)
+        for product in (a @ b, torch.nn.functional.linear(a, b.t().contiguous()), (b.t() @ a.t()).t()):
+            if bool(((product.double() - truth).abs() > bound).any()):
+                return False
+        if not (torch.equal(a @ identity, a) and torch.equal(identity @ b, b)):
+            return False
+    return True
 
 
 def usable_cores() -> int:

@@ -190,8 +190,8 @@ def jsonable(obj: Any, *, finite: bool = True) -> Any:
     raise TypeError(f"{type(obj).__name__} has no JSON form: {obj!r:.80}")
 
 
-class JsonlWriter:
-    """Appends records to a JSON-lines file, each with one unbuffered write, so that a reader can follow it.
+class LineWriter:
+    """Appends lines to a text file, each with one unbuffered write, so that a reader can follow it.
 
     Opening removes an unfinished last line that a killed writer left. A write that fails (disk full) takes
     its partial line back before it raises. One writer per file; within a process threads may share it.
@@ -206,20 +206,20 @@ class JsonlWriter:
         self._size = _end_of_last_line(self.path)
         os.ftruncate(self._descriptor, self._size)
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record. Raises `OSError` when it could not be written whole."""
-        line = json.dumps(jsonable(record), ensure_ascii=False).encode("utf-8") + b"\n"
+    def write_line(self, line: str) -> None:
+        """Append one line (without its newline). Raises `OSError` when it could not be written whole."""
+        data = line.encode("utf-8") + b"\n"
         with self._lock:
             if self._descriptor is None:
                 raise ValueError(f"{self.path} is closed")
             try:
-                _write_all(self._descriptor, line)
+                _write_all(self._descriptor, data)
             except OSError as exc:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._descriptor, self._size)
                 exc.filename = str(self.path)
                 raise
-            self._size += len(line)
+            self._size += len(data)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -227,6 +227,14 @@ class JsonlWriter:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
+
+
+class JsonlWriter(LineWriter):
+    """A `LineWriter` of JSON records."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record through `jsonable`. Raises `OSError` when it could not be written whole."""
+        self.write_line(json.dumps(jsonable(record), ensure_ascii=False))
 
 
 def _end_of_last_line(path: Path) -> int:

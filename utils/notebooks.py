@@ -42,8 +42,17 @@ del _guard
 
 def all_notebooks(root: Path = ROOT) -> list[Path]:
     """Every notebook of the chapters, in reading order."""
-    order = ("working_with_text_data", "attention_mechanisms", "gpt_model", "pretraining", "finetuning", "chat_ui")
-    return [path for chapter in (*order, "deployment") for path in sorted((root / chapter).glob("[0-9]*.ipynb"))]
+    order = (
+        "working_with_text_data",
+        "attention_mechanisms",
+        "gpt_model",
+        "pretraining",
+        "finetuning",
+        "chat_ui",
+    )
+    return [
+        path for chapter in (*order, "deployment") for path in sorted((root / chapter).glob("[0-9]*.ipynb"))
+    ]
 
 
 def source_hash(notebook: Any) -> str:
@@ -64,7 +73,10 @@ def execute(path: Path) -> tuple[Any, float]:
     setup = nbformat.v4.new_code_cell(NO_NETWORK)
     notebook.cells.insert(0, setup)
     client = NotebookClient(
-        notebook, timeout=TIME_LIMIT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+        notebook,
+        timeout=TIME_LIMIT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
     )
     started = time.perf_counter()
     client.execute()

@@ -101,7 +101,7 @@ def type_name(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return " | ".join(repr(member.value) for member in kind)
     plain: dict[Any, str] = {str: "text", Path: "path", bool: "true or false", Any: "anything"}
-    return plain.get(kind) or getattr(kind, "__name__", str(kind))
+    return plain.get(kind) or str(getattr(kind, "__name__", kind))
 
 
 def is_text(kind: Any) -> bool:
