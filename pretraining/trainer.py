@@ -73,14 +73,17 @@ class Trainer:
             raise UserError(
                 "val_batches is an iterator, but it is read many times: pass a list or EvalBatches"
             )
-        self.config, self.run, self.tokenizer = config, run, tokenizer
+        self.config, self.tokenizer = config, tokenizer
         self.device = pick_device(config.device)
         self.dtype = pick_dtype(config.dtype, self.device)
         self.model = model.to(self.device)
         self.train_batches, self.val_batches = train_batches, val_batches
         self.bytes_per_token = bytes_per_token
-        self.journal = Journal(run, callbacks, sinks, tags)
-        self.checkpoint_dir = checkpoint_dir or (run.path / "checkpoints" if run else None)
+        self.journal = Journal(None, callbacks, sinks, tags)
+        self.run: Run | None = None
+        self.checkpoint_dir = checkpoint_dir
+        if run is not None:
+            self.record_in(run)
         self.optimizer = build_optimizer(self.model, config)
         self.parameters = list(trainable(self.model).values())
         self.budget = Budget(
@@ -97,6 +100,12 @@ class Trainer:
         self.saved: Path | None = None
         self.saved_step = -1
         self._clock: float | None = None
+
+    def record_in(self, run: Run, sinks: Sequence[Any] = ()) -> None:
+        """Write to `run` from now on: a folder is best made when everything else has been found good."""
+        self.run = self.journal.run = run
+        self.journal.sinks.extend(sinks)
+        self.checkpoint_dir = self.checkpoint_dir or run.path / "checkpoints"
 
     # ---------------------------------------------------------------- the loop
 

@@ -1,0 +1,188 @@
+"""From a config to a trained run: text → tokenizer → tokens → model → Trainer, in that order.
+
+Documents are split before anything else looks at them, the tokenizer learns from the training part only, and
+a run folder is made only when text, tokenizer, model and batches all fit together. `--resume` rebuilds the
+same tokens from the same config and refuses if they are not the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt_model.config import GPTConfig, preset
+from gpt_model.gpt import GPT
+from pretraining.baselines import bigram_baseline, unigram_baseline
+from pretraining.callbacks import Callback
+from pretraining.checkpoints import Checkpoint, load_checkpoint
+from pretraining.config import PretrainConfig
+from pretraining.evaluation import EvalBatches, count_bytes_per_token
+from pretraining.run_state import TrainResult
+from pretraining.samples import end_id
+from pretraining.trainer import Trainer
+from utils.config import to_dict
+from utils.device import pick_device
+from utils.errors import UserError
+from utils.files import sha256_bytes
+from utils.runs import Run, find_run
+from utils.seeding import set_seed
+from utils.tracking import CsvSink
+from working_with_text_data.byte_tokenizer import ByteTokenizer
+from working_with_text_data.documents import Document, load_documents
+from working_with_text_data.splitting import split_documents
+from working_with_text_data.tokenizer import load_tokenizer, tokenizer_hash
+from working_with_text_data.windows import BatchLoader
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>")
+STAGE = "pretrain"
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A corpus ready for training: 1-D arrays of ids, each document followed by its end."""
+
+    tokenizer: Any
+    train: np.ndarray
+    val: np.ndarray
+    bytes_per_token: float  # of the validation part
+    report: dict[str, Any]  # of the split
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must find again, to the byte."""
+        return {
+            "tokenizer_sha256": tokenizer_hash(self.tokenizer),
+            "train_tokens": int(self.train.size),
+            "train_sha256": sha256_bytes(self.train.tobytes()),
+            "val_tokens": int(self.val.size),
+            "val_sha256": sha256_bytes(self.val.tobytes()),
+        }
+
+
+def encode_documents(documents: Iterable[Document], tokenizer: Any) -> np.ndarray:
+    """All documents as one array of ids, uint16 or uint32; the end token (if any) closes each document."""
+    end = end_id(tokenizer)
+    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    parts = []
+    for document in documents:
+        ids = tokenizer.encode_ordinary(document.text)
+        parts.append(np.asarray(ids if end is None else [*ids, end], dtype=dtype))
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+
+
+def make_tokenizer(config: PretrainConfig, texts: Sequence[str]) -> Any:
+    """The tokenizer that the config names; "bpe" is trained on `texts`."""
+    if config.tokenizer == "byte":
+        return ByteTokenizer()
+    if config.tokenizer == "bpe":
+        from working_with_text_data.fast_bpe import train_bpe
+
+        return train_bpe(texts, config.vocab_size, special_tokens=SPECIAL_TOKENS)
+    return load_tokenizer(config.tokenizer)
+
+
+def prepare_data(config: PretrainConfig, *, tokenizer: Any = None) -> PreparedData:
+    """Load, split, train the tokenizer (unless given) on the training part, encode both parts.
+
+    Raises UserError for text that is missing, unreadable or too short.
+    """
+    documents = load_documents(config.data, max_documents=config.max_documents, seed=config.data_seed)
+    split = split_documents(documents, val_fraction=config.val_fraction, seed=config.data_seed)
+    if tokenizer is None:
+        tokenizer = make_tokenizer(config, [document.text for document in split.train])
+    train, val = encode_documents(split.train, tokenizer), encode_documents(split.val, tokenizer)
+    if val.size < 2:
+        raise UserError(
+            f"{config.data} leaves {val.size} validation tokens: give more text or a larger val_fraction"
+        )
+    return PreparedData(tokenizer, train, val, count_bytes_per_token(tokenizer, val), split.report.to_dict())
+
+
+def make_model(config: PretrainConfig, vocab_size: int) -> GPT:
+    """The preset with the config's overrides, freshly initialised from `config.seed`."""
+    set_seed(config.seed)
+    overrides = {"vocab_size": vocab_size, **config.model}
+    shape: GPTConfig = preset(config.preset, **overrides)
+    if shape.vocab_size < vocab_size:
+        raise UserError(
+            f"model.vocab_size is {shape.vocab_size}, but the tokenizer has {vocab_size}: leave it out"
+        )
+    return GPT(shape)
+
+
+def train(
+    config: PretrainConfig, *, resume: str | Path | None = None, callbacks: Sequence[Callback] = ()
+) -> Run:
+    """Run the whole recipe; the run's status afterwards is complete or stopped, its `result` in run.json.
+
+    `resume` names a run ("last", an id or a path) to go on with; `config` is then that run's, with changes.
+    Raises UserError for bad input, before a run folder exists, and RunFailure for what goes wrong later.
+    """
+    checkpoint: Checkpoint | None = None
+    tokenizer = None
+    if resume is not None:
+        run = find_run(resume, stage=STAGE, root=config.runs)
+        checkpoint = load_checkpoint(run)
+        tokenizer = load_tokenizer(checkpoint.path / "tokenizer.json")
+    pick_device(config.device)  # a missing GPU is better known before the tokenizer is trained
+    data = prepare_data(config, tokenizer=tokenizer)
+    model = make_model(config, data.tokenizer.vocab_size)
+    block = model.config.block_size
+    batches = BatchLoader(data.train, config.batch_size, block, seed=config.seed)
+    validation = EvalBatches(data.val, block, config.batch_size)
+    trainer = Trainer(
+        model,
+        config,
+        batches,
+        val_batches=validation,
+        tokenizer=data.tokenizer,
+        callbacks=callbacks,
+        bytes_per_token=data.bytes_per_token,
+    )
+    if checkpoint is None:
+        inputs = {"data": _input(config.data), **data.identity(), "split": data.report}
+        run = Run.create(STAGE, to_dict(config), root=config.runs, inputs=inputs)
+    else:
+        _same_data(run, data)
+        trainer.resume(checkpoint)
+        run.resume()
+        run.meta["config"] = to_dict(config)
+    with run:
+        trainer.record_in(run, [CsvSink(run.path / "metrics.csv")])
+        result = trainer.fit()
+        _conclude(run, result, data)
+    return run
+
+
+def _input(data: str) -> Any:
+    """A path is recorded with its checksum, a corpus by its name."""
+    path = Path(data)
+    return path if path.exists() else data
+
+
+def _same_data(run: Run, data: PreparedData) -> None:
+    """Refuse to go on with other tokens than the run began with."""
+    for name, value in data.identity().items():
+        if run.meta["inputs"].get(name, value) != value:
+            raise UserError(
+                f"run {run.id} began with other data ({name} differs): resume with the same text and "
+                "settings, or start a new run"
+            )
+
+
+def _conclude(run: Run, result: TrainResult, data: PreparedData) -> None:
+    """Write result, baselines and outputs into run.json, and how the run ended."""
+    report: dict[str, Any] = {**asdict(result), "checkpoint": str(result.checkpoint)}
+    if result.val is not None:
+        size = data.tokenizer.vocab_size
+        report["baselines"] = {
+            "unigram": unigram_baseline(data.train, data.val, size),
+            "bigram": bigram_baseline(data.train, data.val, size),
+        }
+    run.meta["result"] = report
+    if result.checkpoint is not None:
+        run.add_output("checkpoint", result.checkpoint)
+    run.finish(result.status, result.reason)

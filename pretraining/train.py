@@ -1,0 +1,117 @@
+"""`python -m pretraining.train`: train a GPT from text, stop it, resume it.
+
+    python -m pretraining.train data=storyland minutes=2
+    python -m pretraining.train --config pretraining/configs/laptop.yaml data=book.txt lr=2e-3 model.n_layer=6
+    python -m pretraining.train --resume last
+
+Ctrl-C finishes the step, saves, and says how to go on (exit code 130).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.cli import run_main
+from utils.config import load_config, parse_args
+from utils.errors import UserError
+
+CONFIGS = Path(__file__).parent / "configs"
+ALIASES = {
+    **{
+        f"--{name}": name
+        for name in ("data", "preset", "steps", "minutes", "epochs", "batch_size", "grad_accum")
+    },
+    **{f"--{name}": name for name in ("optimizer", "lr", "schedule", "warmup", "dtype", "device", "seed")},
+    **{f"--{name}": name for name in ("tokenizer", "vocab_size", "runs")},
+    "--eval_interval": "eval_every",
+    "--save_interval": "save_every",
+}
+MODEL_FLAGS = ("block_size", "n_layer", "n_head", "n_embd", "dropout", "attention", "position")
+
+
+def _own_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run: last, an id or a path")
+    parser.add_argument("--quiet", action="store_true", help="print only the result")
+    for name in MODEL_FLAGS:
+        spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+        parser.add_argument(
+            *spellings, metavar="VALUE", dest=f"model_{name}", help=f"the same as model.{name}=…"
+        )
+
+
+def as_overrides(config: Mapping[str, Any]) -> list[str]:
+    """A saved config as `key=value` texts, so that it can be changed by more of them.
+
+    >>> as_overrides({"lr": 0.001, "data": "storyland", "steps": None})
+    ['lr=0.001', 'data=storyland', 'steps=null']
+    """
+    return [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in config.items()
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, train, say what came out and what to do next. Returns the exit code."""
+    from pretraining.config import PretrainConfig
+
+    config, options = parse_args(
+        argv,
+        PretrainConfig,
+        prog="python -m pretraining.train",
+        description=(__doc__ or "").split("\n\n")[0],
+        aliases=ALIASES,
+        configure=_own_flags,
+    )
+    shape = [f"model.{n}={v}" for n in MODEL_FLAGS if (v := getattr(options, f"model_{n}")) is not None]
+    overrides = [*options.overrides, *shape]
+    if options.resume is not None:
+        from utils.runs import find_run
+
+        if options.config is not None:
+            raise UserError(
+                "--resume takes the run's own config: leave --config out and change keys with key=value"
+            )
+        saved = find_run(options.resume, stage="pretrain", root=config.runs).meta["config"]
+        overrides = [*as_overrides(saved), *overrides]
+    if shape or options.resume is not None:
+        config = load_config(PretrainConfig, options.config, overrides)
+
+    from pretraining.progress import ProgressBar
+    from pretraining.recipe import train
+
+    bar = None if options.quiet else ProgressBar()
+    try:
+        run = train(config, resume=options.resume, callbacks=[bar] if bar else [])
+    finally:
+        if bar is not None:
+            bar.close()
+    result = run.meta["result"]
+    if run.status == "stopped":
+        print(
+            f"stopped by {result['reason']} at step {result['step']}, saved in {result['checkpoint']}\n"
+            f"go on with: python -m pretraining.train --resume {run.path}",
+            file=sys.stderr,
+        )
+        return 130
+    _print_result(run, result)
+    return 0
+
+
+def _print_result(run: Any, result: dict[str, Any]) -> None:
+    val, counted = result["val"], result["baselines"]
+    print(f"{result['step']} steps, {result['tokens']:,} tokens, {result['seconds']:.0f} s")
+    print(
+        f"validation loss {val['loss']:.4f} nats per token, {val['bits_per_byte']:.3f} bits per byte "
+        f"(counting alone: unigram {counted['unigram']:.4f}, bigram {counted['bigram']:.4f})"
+    )
+    print(f"run: {run.path}")
+    print(f"next: scratchbook sample {run.id}   or   python -m pretraining.plot_curves {run.path}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_main(main))
