@@ -23,7 +23,7 @@ BACKENDS = ("auto", "manual", "sdpa", "flex")
 
 
 def attention_scores(q: Tensor, k: Tensor) -> Tensor:
-    """q (B, H, Q, D) against k (B, H, K, D): (B, H, Q, K), divided by √D.
+    """How relevant each key is to each query: q (B, H, Q, D), k (B, H, K, D) -> (B, H, Q, K), divided by √D.
 
     Dividing keeps the variance of a sum of D products near one, so that softmax does not start
     saturated. The query is scaled, not the Q × K table: the same result for less work.
@@ -31,24 +31,36 @@ def attention_scores(q: Tensor, k: Tensor) -> Tensor:
     return (q / math.sqrt(q.size(-1))) @ k.transpose(-2, -1)
 
 
-def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Shares over the keys, (B, H, Q, K) -> the same shape; forbidden keys get exactly 0.
+def mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A boolean mask as numbers to add to scores: 0 where a query may look, the lowest finite number elsewhere.
 
-    A query that may look at nobody (a row of padding) gets all zeros, not NaN: the mask is put in as the
-    lowest finite number, whose exponential is exactly 0 beside any real score, and a row where
-    every share is forbidden is cleared afterwards. Gradients stay finite, which -inf would not give.
+    The exponential of that number is exactly 0 beside any real score. It is finite, because -inf in a row
+    without any permitted key would give NaN, in the gradient too. Adding a small table to the scores costs a
+    half of what `masked_fill` does, whose backward pass walks the whole table again.
+    """
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(
+        ~mask, torch.finfo(dtype).min
+    )
+
+
+def masked_softmax(scores: Tensor, mask: Tensor | None, *, may_be_empty: bool = True) -> Tensor:
+    """Shares over the keys, (B, H, Q, K) -> the same shape; forbidden keys get exactly 0, rows sum to 1.
+
+    A query that may look at nobody (in a row of padding) gets zeros and no NaN. Where the caller knows that
+    there is no such query, `may_be_empty=False` saves a pass over the table.
     """
     if mask is None:
         return scores.softmax(dim=-1)
-    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
-    return weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
+    weights = (scores + mask_bias(mask, scores.dtype)).softmax(dim=-1)
+    return weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0) if may_be_empty else weights
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
     """The attention map itself, (B, H, Q, K): what a heatmap shows and what `manual` multiplies with v."""
+    may_be_empty = mask is not None  # under the causal mask alone, every query sees at least itself
     if causal:
         mask = combine_masks(causal_mask(q.size(-2), k.size(-2), q.device), mask)
-    return masked_softmax(attention_scores(q, k), mask)
+    return masked_softmax(attention_scores(q, k), mask, may_be_empty=may_be_empty)
 
 
 def attend(
@@ -79,8 +91,8 @@ def attend(
     if backend == "auto":
         backend = choose_backend(q, k)
     if backend == "manual":
-        weights = attention_weights(q, k, mask, causal=causal)
-        return F.dropout(weights, dropout) @ v if dropout else weights.to(v.dtype) @ v
+        weights = attention_weights(q, k, mask, causal=causal)  # (B, H, Q, K)
+        return F.dropout(weights, dropout, training=dropout > 0).to(v.dtype) @ v  # (B, H, Q, D)
     if backend == "sdpa":
         # is_causal is aligned top left: right only for a square without further masks.
         if causal and (mask is not None or q_len != k_len):
@@ -115,5 +127,13 @@ def _flex(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def choose_backend(q: Tensor, k: Tensor) -> str:
-    """The fastest exact backend for these shapes on this device."""
+    """The fastest exact backend for these shapes, dtype and device: "manual" or "sdpa".
+
+    Measured on x86 with AVX-512 and without AMX, forward + backward, one thread, torch 2.13: SDPA's bf16
+    backward on the CPU is slow, so the formula by hand takes half of its time at 16 × 6 heads × 256 × 32 (29
+    against 58 ms), an equal time at 1,024 keys, and more beyond; in float32 SDPA is ahead from 256 keys on (54
+    against 68 ms). On a GPU SDPA means FlashAttention and is always ahead.
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.size(-2) <= 512:
+        return "manual"
     return "sdpa"
