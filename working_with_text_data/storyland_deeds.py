@@ -9,7 +9,7 @@ from __future__ import annotations
 from . import storyland_phrases as phrases
 from . import storyland_plots as plots
 from .storyland_teller import Teller
-from .storyland_world import AFRAID, ANIMALS, CHORES, DEEDS, FOOD_LOOKS, FOODS, PLACES
+from .storyland_world import AFRAID, ANIMAL_LOOKS, ANIMALS, CHORES, DEEDS, FOOD_LOOKS, FOODS, PLACES
 
 HUNGER = (
     "because {bhe} had forgotten {bhis} lunch",
@@ -65,7 +65,7 @@ def share(t: Teller) -> None:
                 "shared food tastes best",
                 "half a meal with a friend is a feast",
                 "sharing makes everything sweeter",
-                "there is enough when we share",
+                "sharing leaves enough for everyone",
             )
         )
     )
@@ -303,7 +303,7 @@ def rescue(t: Teller) -> None:
     x = t.thing(
         "X",
         t.dice.pick(ANIMALS),
-        ("small", "little", "tiny", "young", "frightened", "fluffy", "brown", "white", "grey", "spotted"),
+        ANIMAL_LOOKS,
     )
     t.opening()
     t.arrive(together=True)

@@ -191,7 +191,6 @@ def gift(t: Teller) -> None:
         "{A} had a~ {btrait} {rel} named {B}[, and the two were never bored|||, who lived next door].",
         "{His} {rel} {B} was a~ {btrait} {bkid} with a~ [big|quick|shy|gentle|crooked] [grin|smile].",
     )
-    t.scene(0.2)
     t.paragraph(0.6)
     t.say(
         "[The next day was|Soon it would be|It was almost] {B}'s birthday, but {A} had nothing to give.",

@@ -70,7 +70,7 @@ BUILDS = {
     "castle": "crates and flags",
     "hut": "sticks and mud",
 }
-TOOLS = _words("hammer shovel wrench screwdriver rake spade ruler needle drill chisel mallet trowel")
+TOOLS = _words("hammer shovel wrench screwdriver hoe spade ruler needle drill chisel mallet trowel")
 # What mends a broken thing: the object, then the means (which carries no obligation).
 MENDABLE = {
     "kite": "paper and tape",
@@ -123,7 +123,7 @@ TRACKED = frozenset((*ITEMS, *FOODS, *BUILDS, *TOOLS, *MENDABLE, *MADE_GIFTS, *A
 
 # Fixtures belong to places; the words after the colon are looks that suit them.
 _FIXTURES = """
-bench:wooden long; fountain:mossy marble; pond:shallow round; slide:steep shiny; hedge:thick prickly;
+bench:wooden long; fountain:mossy bronze; pond:shallow round; slide:steep shiny; hedge:thick prickly;
 bandstand:old empty; shed:crooked dusty; gate:rusty iron; flowerbed:tidy round; wheelbarrow:muddy heavy;
 trellis:leafy wooden; sundial:stone ancient; dune:sandy steep; rock:smooth flat; lifeboat:upturned sturdy;
 deckchair:folded striped; oak:mighty hollow; stream:narrow icy; log:fallen mossy; bramble:prickly wild;
@@ -134,18 +134,18 @@ armchair:soft worn; staircase:winding narrow; globe:huge dusty; counter:long pol
 table:round heavy; sink:deep white; cupboard:tall narrow; pantry:dark cool; shelf:high crowded;
 quay:slippery stone; crane:giant rusty; barrel:round heavy; anchor:rusty giant; trawler:old sturdy;
 millstone:heavy round; waterwheel:giant wooden; sack:bulging heavy; sluice:narrow rusty; stile:wooden crooked;
-beehive:busy round; footpath:winding stony; statue:marble huge; showcase:polished wide; skeleton:giant ancient;
-painting:ancient huge; pillar:tall marble; platform:long empty; clock:round giant; signal:tall rusty;
+beehive:busy round; footpath:winding stony; statue:bronze huge; showcase:polished wide; skeleton:giant ancient;
+painting:ancient huge; pillar:tall carved; platform:long empty; clock:round giant; signal:tall rusty;
 kiosk:tiny striped; turnstile:iron narrow; oven:hot huge; window:wide round; tray:flat shiny;
-doorstep:clean stone; trunk:heavy ancient; skylight:square dusty; wardrobe:huge carved; rafter:dusty low;
+doorstep:clean stone; trunk:heavy ancient; skylight:tiny dusty; wardrobe:huge carved; rafter:dusty low;
 mirror:cracked tall; workbench:sturdy long; toolbox:heavy metal; stool:wobbly low; anvil:heavy iron;
 tree:tall leafy; wall:stone crumbling; fence:wooden low; well:deep round; lamppost:tall iron;
 noticeboard:crowded wooden; jetty:long wobbly; boathouse:wooden old; willow:leafy bent; canoe:narrow upturned;
 boulder:huge smooth; bridge:wobbly stone; ferry:noisy flat; windmill:tall ancient; cairn:stony crooked;
 signpost:crooked wooden; tunnel:dark low; ledge:narrow slippery; aviary:noisy airy; railing:iron low;
-seesaw:wobbly painted; sandpit:square sandy; roundabout:painted noisy; flowerpot:cracked clay; hose:long tangled;
+seesaw:wobbly painted; sandpit:wide sandy; roundabout:painted noisy; flowerpot:cracked clay; hose:long tangled;
 cactus:prickly tall; sprinkler:rusty noisy; cellar:dark cool; winepress:ancient heavy; stage:wide wooden;
-curtain:heavy velvet; balcony:high narrow; piano:shiny grand; trapdoor:square creaky; carousel:painted shiny;
+curtain:heavy velvet; balcony:high narrow; piano:shiny grand; trapdoor:narrow creaky; carousel:painted shiny;
 booth:tiny painted; maze:leafy tangled; campfire:smoky warm; hammock:striped saggy; caravan:painted cosy;
 archway:mossy stone; pump:iron rusty; waterfall:roaring icy; cottage:cosy crooked; palm:tall bent;
 lagoon:clear shallow; wreck:hollow ancient; manger:wooden full; saddle:leather worn; hayloft:dusty high;
@@ -258,3 +258,4 @@ CHORES = {
 GLAD = _words("happy glad joyful delighted pleased thrilled overjoyed content elated")
 SAD = _words("sad upset worried unhappy lonely gloomy sorry miserable troubled tearful")
 AFRAID = _words("afraid scared nervous frightened")
+ANIMAL_LOOKS = _words("small little tiny young frightened fluffy brown white grey spotted")

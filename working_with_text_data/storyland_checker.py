@@ -1,0 +1,62 @@
+"""Is this text a coherent Storyland story, and if not, which rule does it break?
+
+What for: to *measure* what a small model has learned; any text may be given. The
+idea: the text is read sentence by sentence with nothing but the lexicon of the
+world in hand; surface rules look at form, causal rules keep a belief about who
+is where, holds what, wants what and feels how, and compare each sentence with
+it. Written and mutation-tested before any model was tuned, then frozen. It knows
+no template of the generator. Leaves out: style; a story may be dull.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .storyland_reading import read
+from .storyland_rules import check_surface, speaker_of
+from .storyland_things import Things
+from .storyland_tracking import Belief, check_people, check_place, check_settled, check_wants
+from .storyland_verdict import RULES, Verdict, Violation
+from .storyland_world import GENDER
+
+__all__ = ["RULES", "Verdict", "Violation", "check_story"]
+
+
+def check_story(text: str) -> Verdict:
+    """The verdict on ``text``: coherent, or a list of violations naming rule, sentence and reason.
+
+    >>> check_story("Once upon a time.").coherent
+    False
+    """
+    reading = read(text)
+    violations = check_surface(text, reading)
+    belief = Belief(violations=violations)
+    things = Things(belief)
+    last_speaker, last_paragraph = "", -1
+    for sentence in reading.sentences:
+        check_people(sentence, belief)
+        check_place(sentence, belief)
+        speaker = ""
+        if sentence.quotes:
+            who = speaker_of(sentence.narration)
+            if not who and sentence.narration == "§" and sentence.paragraph == last_paragraph:
+                who = last_speaker
+            if not who:
+                belief.broken("dialogue", sentence.text, "nobody says this")
+            speaker = who.lower() if who in GENDER else ""
+            _check_address(sentence.quotes, speaker, sentence.text, belief)
+            last_speaker = who
+        elif not sentence.quotes:
+            last_speaker = ""
+        last_paragraph = sentence.paragraph
+        things.check(sentence, speaker)
+        check_wants(sentence, belief)
+    check_settled(reading, belief)
+    return Verdict(not violations, tuple(violations))
+
+
+def _check_address(quotes: list[str], speaker: str, text: str, belief: Belief) -> None:
+    for quote in quotes:
+        for match in re.finditer(r"(?:, |^)([A-Z][a-z]+)(?=[,.!?])", quote):
+            if speaker and match[1].lower() == speaker:
+                belief.broken("dialogue", text, f"{match[1]} speaks to {match[1]}")
