@@ -28,12 +28,12 @@ class Corpus:
     options: tuple[str, ...] = ()
 
 
-def _storyland(*, max_documents: int | None, seed: int, n_bytes: int = STORYLAND_BYTES) -> Iterable[str]:
+def _storyland(*, max_documents: int | None, seed: int, n_bytes: int | None = None) -> Iterable[str]:
     from .storyland import story_corpus
 
-    if max_documents is not None:
+    if n_bytes is None and max_documents is not None:
         return story_corpus(n_stories=max_documents, seed=seed)
-    return story_corpus(n_bytes=n_bytes, seed=seed)
+    return story_corpus(n_bytes=STORYLAND_BYTES if n_bytes is None else n_bytes, seed=seed)
 
 
 def _pydoc(*, max_documents: int | None, seed: int) -> Iterator[str]:

@@ -137,9 +137,9 @@ def _sketches(texts: Sequence[str], keep_one_in: int) -> tuple[NDArray[np.uint64
     place = np.arange(len(codes)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     room = np.repeat(lengths, lengths) - place  # words from here to the end of the document
     hashes = np.zeros(len(codes), dtype=np.uint64)
+    behind = np.concatenate([_mix(codes + np.uint64(1)), np.zeros(SHINGLE_WORDS, np.uint64)])
     for step in range(SHINGLE_WORDS):
-        ahead = np.zeros(len(codes), dtype=np.uint64)
-        ahead[: len(codes) - step] = _mix(codes[step:] + np.uint64(1))
+        ahead = behind[step : step + len(codes)]
         hashes = hashes * _MULTIPLIER + np.where(step < room, ahead, np.uint64(0))
     # Whole shingles, or the only one of a text that is shorter than a shingle.
     whole = (room >= SHINGLE_WORDS) | (place == 0)

@@ -17,6 +17,7 @@ import hashlib
 import os
 import sysconfig
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from utils.errors import UserError
@@ -42,7 +43,7 @@ def pydoc_texts() -> Iterator[str]:
     """
     seen: set[bytes] = set()
     found = False
-    for text in (*_topics(seen), *_modules(Path(sysconfig.get_path("stdlib")), seen)):
+    for text in chain(_topics(seen), _modules(Path(sysconfig.get_path("stdlib")), seen)):
         if len(text) >= _MIN_CHARS:
             found = True
             yield text
