@@ -56,7 +56,8 @@ class ProgressBar(Callback):
     def on_fit_start(self, trainer: Trainer) -> None:
         self._start = (trainer.progress(), trainer.elapsed())
         if trainer.now.step:
-            self.console.print(f"{self.title}: going on from step {trainer.now.step}")
+            note = f" ({trainer.resume_note})" if trainer.resume_note else ""
+            self.console.print(f"{self.title}: going on from step {trainer.now.step}{note}")
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}"))
             self._bar = Progress(*columns, console=self.console, auto_refresh=False, transient=True)

@@ -8,6 +8,7 @@ same tokens from the same config and refuses if they are not the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,8 @@ def train(
         trainer.resume(checkpoint)
         run.resume()
         run.meta["config"] = to_dict(config)
-    with run:
-        trainer.record_in(run, [CsvSink(run.path / "metrics.csv")])
+    with run, closing(CsvSink(run.path / "metrics.csv")) as sink:
+        trainer.record_in(run, [sink])
         result = trainer.fit()
         _conclude(run, result, data)
     return run

@@ -99,6 +99,7 @@ class Trainer:
         self.last_loss = math.nan
         self.saved: Path | None = None
         self.saved_step = -1
+        self.resume_note: str | None = None
         self._clock: float | None = None
 
     def record_in(self, run: Run, sinks: Sequence[Any] = ()) -> None:
@@ -119,6 +120,8 @@ class Trainer:
         if now.step == 0:
             set_seed(config.seed)
         with self._prepared(), self.stop:
+            if self.resume_note:
+                self.journal.log(self.resume_note)
             self.journal.call("on_fit_start", self)
             batches = iter(self.train_batches)
             self.model.train()
@@ -273,8 +276,7 @@ class Trainer:
         self.now = Progress(**state["progress"])
         self.saved, self.saved_step = checkpoint.path, checkpoint.step
         restore_rng(state["rng"])
-        if checkpoint.fallback:
-            self.journal.log(checkpoint.fallback)
+        self.resume_note = checkpoint.fallback
 
     # ---------------------------------------------------------------- small parts, in the order of use
 

@@ -167,7 +167,9 @@ def state_of(trainer: Trainer, watch: Watch) -> dict[str, Any]:
     state.pop("config")
     tree = checkpoints.encode(state, tensors)
     weights = {f"model.{name}": t.detach().clone() for name, t in trainer.model.state_dict().items()}
-    return {"rows": watch.rows, "tree": tree, "tensors": {**tensors, **weights}}
+    assert trainer.run is not None
+    logged = {f"{r['split']} {r['step']}": r["loss"] for r in trainer.run.metrics()}  # a later line wins
+    return {"rows": watch.rows, "logged": logged, "tree": tree, "tensors": {**tensors, **weights}}
 
 
 def trained(folder: Path, config: TrainConfig, *, resume_at: int | None = None) -> tuple[Trainer, Watch]:
@@ -190,6 +192,7 @@ def check_same_state(whole: dict[str, Any], resumed: dict[str, Any]) -> None:
             f"(step, loss, lr, norm, tokens) is {tuple(two)} after the resume and {tuple(one)} without: "
             "something that a step depends on is not in the checkpoint"
         )
+    assert whole["logged"] == resumed["logged"], "the logged losses differ: is a half-full window saved?"
     assert whole["tree"] == resumed["tree"], "counts, loader or optimizer scalars differ after the resume"
     assert whole["tensors"].keys() == resumed["tensors"].keys()
     for name, tensor in whole["tensors"].items():
@@ -248,22 +251,25 @@ def check_whole(root: Path, newest: int) -> int:
     return last
 
 
-def kill_after(events: int) -> Callable[[str, Any], None]:
-    """An audit hook that kills this process, with no chance to tidy up, before its n-th touch of a file."""
+TOUCHES = {"open", "write", "fsync", "replace", "rename", "mkdir", "unlink", "rmdir", "ftruncate", "__exit__"}
+
+
+def kill_after(touches: int) -> Callable[[Any, str, Any], None]:
+    """A profiler that kills this process, with no chance to tidy up, before its n-th touch of a file."""
     count = 0
 
-    def hook(event: str, arguments: Any) -> None:
+    def hook(frame: Any, event: str, function: Any) -> None:
         nonlocal count
-        if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
+        if event == "c_call" and function.__name__ in TOUCHES:
             count += 1
-            if count > events:
+            if count > touches:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     return hook
 
 
 def check_kill_at_any_time(root: Path) -> int:
-    """SIGKILL before every single file operation of a save: the last good checkpoint is `last` and whole.
+    """SIGKILL before each file operation of a save: the last good checkpoint is `last` and whole.
 
     Returns how many points were tried; the save that is not killed any more ends the search.
     """
@@ -277,7 +283,7 @@ def check_kill_at_any_time(root: Path) -> int:
         if child == 0:
             code = 1
             try:
-                sys.addaudithook(kill_after(point))
+                sys.setprofile(kill_after(point))
                 save_step(root, expected + 1)
                 code = 0
             finally:
@@ -356,7 +362,7 @@ def check_infinite_gradient_is_skipped(folder: Path) -> None:
         def on_step_end(self, trainer: Trainer, record: dict[str, Any]) -> None:
             snapshots.append([p.detach().clone() for p in trainer.model.parameters()])
 
-    trainer = tiny_trainer(replace(BASE, steps=6), run=run, callbacks=(Keep(),))
+    trainer = tiny_trainer(replace(BASE, steps=6, prompts=[]), run=run, callbacks=(Keep(),))
     calls = 0
 
     def poison(gradient: torch.Tensor) -> torch.Tensor:
