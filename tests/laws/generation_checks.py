@@ -1,191 +1,39 @@
-"""Laws of sampling and of the generator, as functions that raise: LG8, LG9, LS1 and LS2 (engine part).
+"""Laws of the generator, as functions that raise: overflow (LG9), streaming (LS1) and stopping (LS2).
 
-The distributions are judged from outside, by counting what ``generate`` returns, against probabilities
-that NumPy computes in float64 from the definition. The model is a real GPT whose weights are set so that
-its logits are one known row whatever the context; so nothing of the generator is mocked.
+The reference is the plainest loop there is, which runs the whole text again for every token.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from model_checks import some_ids
-from scipy.stats import chisquare
+from sampling_checks import LOGITS, constant_model, expected_probabilities, greedy_by_hand
 
-from gpt_model import GPT, GPTConfig, Sampling, generate, stream
-
-LOGITS = (1.2, -0.4, 0.7, -2.0, 0.1, 2.0, -0.9, 0.4)
-
-
-@torch.no_grad()
-def constant_model(logits: Sequence[float] = LOGITS, block_size: int = 128) -> GPT:
-    """A GPT whose next-token logits are ``logits`` after any text.
-
-    All gains are 0, so the last norm gives its bias, the first unit vector; the head maps that to logits.
-    """
-    fields: dict[str, Any] = {"n_layer": 1, "n_head": 1, "n_embd": 4, "tie_weights": False, "norm": "layernorm"}
-    model = GPT(GPTConfig(vocab_size=len(logits), block_size=block_size, bias=True, **fields)).eval()
-    for parameter in model.parameters():
-        parameter.zero_()
-    model.final_norm.bias[0] = 1.0
-    model.head.weight[:, 0] = torch.tensor(logits)
-    shown = model(torch.zeros(1, 3, dtype=torch.long)).logits[0, -1]
-    assert torch.allclose(shown, torch.tensor(logits)), f"the constant model gives {shown.tolist()}"
-    return model
-
-
-def expected_probabilities(
-    logits: Sequence[float], temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
-) -> np.ndarray:
-    """Temperature, then top-k, then top-p with the token that crosses p kept; float64, by definition."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    order = np.argsort(-scaled, kind="stable")
-    kept = order if top_k is None else order[:top_k]
-    weights = np.exp(scaled[kept] - scaled[kept].max())
-    weights /= weights.sum()
-    if top_p is not None:
-        n = next(i + 1 for i in range(len(kept)) if weights[: i + 1].sum() >= top_p or i + 1 == len(kept))
-        kept, weights = kept[:n], weights[:n] / weights[:n].sum()
-    probabilities = np.zeros(len(scaled))
-    probabilities[kept] = weights
-    return probabilities
-
-
-def draw(model: GPT, sampling: Sampling, rows: int, each: int) -> np.ndarray:
-    """rows x each ids drawn by ``generate`` from one batch, flattened."""
-    prompt = torch.zeros(rows, 1, dtype=torch.long)
-    return np.asarray(generate(model, prompt, max_new_tokens=each, sampling=sampling)).reshape(-1)
-
-
-# LG8 ------------------------------------------------------------------------------------------------
-
-
-def check_frequencies(draws: int = 100_000, seed: int = 12, **settings: Any) -> None:
-    """10^5 draws fall on the tokens as often as the definition says (chi-squared), and on no other."""
-    rows = 1000
-    got = draw(constant_model(), Sampling(seed=seed, **settings), rows, draws // rows)
-    assert len(got) == draws, f"{draws} tokens were asked for, {len(got)} came"
-    expected = expected_probabilities(LOGITS, **settings)
-    counts = np.bincount(got, minlength=len(LOGITS))
-    never = np.flatnonzero((expected == 0) & (counts > 0))
-    assert never.size == 0, f"{settings}: tokens {never.tolist()} were drawn but should be cut off"
-    possible = expected > 0
-    missing = np.flatnonzero(possible & (counts == 0))
-    assert missing.size == 0, (
-        f"{settings}: tokens {missing.tolist()} are never drawn but belong to the kept set: top-p keeps the "
-        "token that crosses p, top-k keeps exactly k"
-    )
-    if possible.sum() > 1:
-        p_value = chisquare(counts[possible], expected[possible] * draws).pvalue
-        assert p_value > 1e-4, (
-            f"{settings}: frequencies {np.round(counts / draws, 4).tolist()} do not fit "
-            f"{np.round(expected, 4).tolist()} (chi-squared p = {p_value:.1e})"
-        )
-
-
-def check_rows_and_steps_are_independent(seed: int = 3) -> None:
-    """Neighbouring rows and neighbouring steps are uncorrelated: a row must not repeat another's draws."""
-    flat = constant_model((0.0,) * 4)
-    got = np.asarray(
-        generate(flat, torch.zeros(400, 1, dtype=torch.long), max_new_tokens=50, sampling=Sampling(seed=seed))
-    )
-    for name, a, b in (("rows", got[:-1], got[1:]), ("steps", got[:, :-1], got[:, 1:])):
-        pairs = np.bincount(a.reshape(-1) * 4 + b.reshape(-1), minlength=16)
-        p_value = chisquare(pairs).pvalue
-        assert p_value > 1e-4, f"neighbouring {name} draw dependent tokens (chi-squared p = {p_value:.1e})"
-
-
-def check_temperature_zero_is_argmax(model: GPT) -> None:
-    """Temperature 0 gives, token by token, the argmax of the uncached logits; so does any top_k=1."""
-    prompt = some_ids(2, 5, vocab=model.config.vocab_size)
-    expected = greedy_by_hand(model, prompt, 20)
-    for settings in (Sampling(temperature=0.0), Sampling(temperature=0.0, seed=5), Sampling(top_k=1, seed=1)):
-        got = generate(model, prompt, max_new_tokens=20, sampling=settings)
-        assert got == expected, f"{settings} gives {got}, the argmax of the logits is {expected}"
-
-
-@torch.no_grad()
-def greedy_by_hand(model: GPT, prompt: torch.Tensor, n: int) -> list[list[int]]:
-    """The plainest generator there is: whole context every time, no cache, last block_size tokens."""
-    ids = prompt
-    for _ in range(n):
-        logits = model(ids[:, -model.config.block_size :]).logits[:, -1]
-        ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
-    return ids[:, prompt.shape[1] :].tolist()
-
-
-def check_penalty_lowers_both_signs() -> None:
-    """A repeated token becomes less likely whether its logit is above or below zero.
-
-    Token 0 is in the prompt. With penalty 2 its logit goes from 2 to 1, or from -1 to -2: in both rows
-    token 1 must overtake it. Dividing a negative logit would raise it and token 0 would win again.
-    """
-    for logits in ((2.0, 1.5, -9.0), (-1.0, -1.5, -9.0)):
-        model = constant_model(logits)
-        prompt = torch.tensor([[0]])
-        plain = generate(model, prompt, max_new_tokens=1, sampling=Sampling(temperature=0.0))
-        assert plain == [[0]]
-        settings = Sampling(temperature=0.0, repetition_penalty=2.0)
-        first, second = generate(model, prompt, max_new_tokens=2, sampling=settings)[0]
-        assert first == 1, (
-            f"logits {logits}: the repeated token 0 still wins under repetition_penalty=2. Positive logits are "
-            "divided by the penalty, negative ones multiplied"
-        )
-        assert second == 0, f"logits {logits}: with 0 and 1 both seen, order is as before, so 0; got {second}"
-
-
-def check_same_seed_same_text(model: GPT, disturb: Callable[[], Any]) -> None:
-    """A request with a seed gives one text, whatever else draws random numbers, and disturbs nobody."""
-    prompt = some_ids(2, 4, vocab=model.config.vocab_size)
-    settings = Sampling(temperature=1.0, seed=77)
-
-    def ask(seed_of_others: int) -> tuple[list[list[int]], bool]:
-        torch.manual_seed(seed_of_others)
-        disturb()
-        before = torch.get_rng_state()
-        text = generate(model, prompt, max_new_tokens=30, sampling=settings)
-        return text, torch.equal(before, torch.get_rng_state())
-
-    (first, calm), (second, calm_again) = ask(1), ask(2)
-    assert first == second, "the same seed gave two texts: the request draws from the global random generator"
-    assert calm and calm_again, "generating moved the global random generator: training beside it would change"
-    other = generate(model, prompt, max_new_tokens=30, sampling=Sampling(temperature=1.0, seed=78))
-    assert other != first, "another seed gave the same text: is the seed used at all?"
-
-
-def check_ragged_batch_is_single_runs(model: GPT, lengths: Sequence[int] = (1, 3, 17), new: int = 12) -> None:
-    """Prompts of different lengths in one batch continue exactly as each does alone."""
-    prompts = [some_ids(1, n, vocab=model.config.vocab_size, seed=n)[0].tolist() for n in lengths]
-    greedy = Sampling(temperature=0.0)
-    together = generate(model, prompts, max_new_tokens=new, sampling=greedy)
-    for prompt, got in zip(prompts, together):
-        alone = greedy_by_hand(model, torch.tensor([prompt]), new)[0]
-        assert got == alone, (
-            f"a prompt of {len(prompt)} tokens continues with {got} in a ragged batch but {alone} alone: "
-            "padding is seen, or positions count the padding"
-        )
-
+from gpt_model import GPT, Sampling, generate, stream
 
 # LG9 ------------------------------------------------------------------------------------------------
 
 
-def check_slide_is_an_uncached_loop(model: GPT, prompt_length: int, new: int) -> None:
+def check_slide_is_an_uncached_loop(model: GPT, lengths: Sequence[int], new: int) -> None:
     """on_overflow="slide" always sees the last block_size tokens, as a plain loop without a cache does."""
-    prompt = some_ids(2, prompt_length, vocab=model.config.vocab_size, seed=4)
-    expected = greedy_by_hand(model, prompt, new)
+    prompt = [some_ids(1, n, vocab=model.config.vocab_size, seed=n)[0].tolist() for n in lengths]
+    expected = [greedy_by_hand(model, torch.tensor([row]), new)[0] for row in prompt]
     for use_cache in (True, False):
         got = generate(
             model, prompt, max_new_tokens=new, sampling=Sampling(temperature=0.0), on_overflow="slide",
             use_cache=use_cache,
         )  # fmt: skip
         assert got == expected, (
-            f"sliding (use_cache={use_cache}) gives {got}, a loop over the last block_size tokens {expected}: "
-            "cached keys hold old positions and old context, so a slid window must be computed anew"
+            f"sliding (use_cache={use_cache}) gives {got}, a loop over the last block_size tokens "
+            f"{expected}: cached keys hold old positions and old context, so a slid window is computed anew"
         )
 
 
@@ -196,9 +44,7 @@ def check_stream_equals_generate(model: GPT, sessions: int = 2, new: int = 40) -
     """Several streams, each in its thread and stepping in turn, give what ``generate`` gives for each."""
     prompts = [some_ids(1, 3 + 4 * i, vocab=model.config.vocab_size, seed=20 + i) for i in range(sessions)]
     settings = [Sampling(temperature=1.0, top_p=0.95, seed=100 + i) for i in range(sessions)]
-    expected = [
-        generate(model, p, max_new_tokens=new, sampling=s)[0] for p, s in zip(prompts, settings)
-    ]
+    expected = [generate(model, p, max_new_tokens=new, sampling=s)[0] for p, s in zip(prompts, settings)]
     got: list[list[int]] = [[] for _ in range(sessions)]
     failures: list[BaseException] = []
     in_step = threading.Barrier(sessions, timeout=30)
@@ -220,8 +66,8 @@ def check_stream_equals_generate(model: GPT, sessions: int = 2, new: int = 40) -
     assert not failures, f"a streaming thread failed: {failures[0]!r}"
     for i in range(sessions):
         assert got[i] == expected[i], (
-            f"session {i} streamed {got[i][:8]}..., generate gives {expected[i][:8]}...: sessions share a cache, "
-            "a generator, or an id buffer"
+            f"session {i} streamed {got[i][:8]}..., generate gives {expected[i][:8]}...: sessions share a "
+            "cache, a generator, or an id buffer"
         )
 
 
@@ -236,16 +82,48 @@ def check_stop_stops(model: GPT, after: int = 5) -> None:
         got.append(token)
         if len(got) == after:
             event.set()
-    assert after <= len(got) <= after + 1, f"stopped after {after} tokens, yet {len(got)} came: one more is allowed"
+    assert after <= len(got) <= after + 1, (
+        f"stopped after {after} tokens, yet {len(got)} came: one more is allowed"
+    )
     event = threading.Event()
     event.set()
     early = list(stream(model, torch.tensor([[1]]), max_new_tokens=50, sampling=Sampling(), stop_event=event))
     assert len(early) <= 1, f"the event was set before the start, yet {len(early)} tokens came"
 
 
-def geometric(rows: Sequence[Sequence[int]], stop: int) -> bool:
-    """True when every row ends at its first stop id, or holds none."""
-    return all(stop not in row[:-1] for row in rows)
+def check_cancelled_streams_free_their_caches(model: GPT, chats: int = 100) -> None:
+    """After 100 chats stopped half way, by the event or by closing, no cache is left in memory."""
+    alive: list[weakref.ref[Any]] = []
+    make = model.new_cache
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        cache = make(*args, **kwargs)
+        alive.append(weakref.ref(cache))
+        return cache
+
+    model.new_cache = watched  # type: ignore[method-assign]
+    try:
+        for chat in range(chats):
+            event = threading.Event()
+            tokens = stream(
+                model,
+                torch.tensor([[1, 2]]),
+                max_new_tokens=50,
+                sampling=Sampling(seed=chat),
+                stop_event=event,
+            )
+            next(tokens)
+            if chat % 2:
+                event.set()
+                assert len(list(tokens)) <= 1
+            else:
+                tokens.close()  # type: ignore[attr-defined]
+    finally:
+        del model.new_cache  # the class's own method again
+    gc.collect()
+    assert len(alive) >= chats, f"{len(alive)} caches were made for {chats} chats"
+    left = sum(ref() is not None for ref in alive)
+    assert left == 0, f"{left} of {chats} caches are still held after their chats were cancelled"
 
 
 def check_stop_ids_end_a_row(stop: int = 5) -> None:
@@ -253,10 +131,10 @@ def check_stop_ids_end_a_row(stop: int = 5) -> None:
     model = constant_model()
     prompt = torch.zeros(600, 1, dtype=torch.long)
     rows = generate(model, prompt, max_new_tokens=60, sampling=Sampling(seed=9), stop_ids=(stop,))
-    assert geometric(rows, stop), f"a row goes on after the stop id {stop}"
+    assert all(stop not in row[:-1] for row in rows), f"a row goes on after the stop id {stop}"
     probability = expected_probabilities(LOGITS)[stop]
     lengths = np.array([len(row) + (not row or row[-1] != stop) for row in rows])
     mean, sigma = lengths.mean(), math.sqrt(1 - probability) / probability / math.sqrt(len(rows))
     assert abs(mean - 1 / probability) < 4 * sigma, (
-        f"rows end after {mean:.2f} tokens on average, {1 / probability:.2f} expected from p(stop) = {probability:.3f}"
+        f"rows end after {mean:.2f} tokens on average, p(stop) = {probability:.3f} asks {1 / probability:.2f}"
     )

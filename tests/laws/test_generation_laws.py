@@ -8,21 +8,27 @@ import threading
 import pytest
 import torch
 from generation_checks import (
-    LOGITS,
-    check_frequencies,
-    check_penalty_lowers_both_signs,
-    check_ragged_batch_is_single_runs,
-    check_rows_and_steps_are_independent,
-    check_same_seed_same_text,
+    check_cancelled_streams_free_their_caches,
     check_slide_is_an_uncached_loop,
     check_stop_ids_end_a_row,
     check_stop_stops,
     check_stream_equals_generate,
+)
+from model_checks import CACHE_VARIANTS, build, some_ids, variant_id
+from sampling_checks import (
+    LOGITS,
+    check_filters_equal_transformers,
+    check_frequencies,
+    check_padded_vocabulary_is_never_drawn,
+    check_penalty_lowers_both_signs,
+    check_ragged_batch_is_single_runs,
+    check_rows_and_steps_are_independent,
+    check_same_seed_same_text,
+    check_sampled_batch_is_single_runs,
     check_temperature_zero_is_argmax,
     constant_model,
     greedy_by_hand,
 )
-from model_checks import CACHE_VARIANTS, build, some_ids, variant_id
 
 from gpt_model import Sampling, generate, stream, stream_text
 from utils.errors import UserError
@@ -103,6 +109,71 @@ def test_a_ragged_batch_continues_as_single_runs_do(variant):
     check_ragged_batch_is_single_runs(build(**variant))
 
 
+@variants
+def test_a_seeded_row_draws_the_same_in_a_batch_and_alone(variant):
+    check_sampled_batch_is_single_runs(build(**variant))
+
+
+@variants
+def test_the_cache_does_not_change_what_is_drawn(variant):
+    model = build(**variant)
+    settings = {"max_new_tokens": 25, "sampling": Sampling(temperature=1.2, top_k=9, seed=6)}
+    prompt = some_ids(3, 4)
+    assert generate(model, prompt, use_cache=True, **settings) == generate(
+        model, prompt, use_cache=False, **settings
+    )
+
+
+def test_ids_that_no_token_uses_are_never_drawn():
+    check_padded_vocabulary_is_never_drawn()
+
+
+def test_text_is_never_drawn_from_beyond_the_tokenizer():
+    # The model's vocabulary is padded to 320; ids from 256 on stand for no byte.
+    pieces = stream_text(
+        constant_model([0.0] * 256 + [20.0] * 64),
+        ByteTokenizer(),
+        [65],
+        max_new_tokens=50,
+        sampling=Sampling(seed=0),
+    )
+    assert "".join(pieces)
+
+
+def test_every_filter_equals_transformers():
+    check_filters_equal_transformers()
+
+
+def test_a_vanishing_temperature_is_the_argmax():
+    for temperature in (1e-6, 1e-30, 1e-44):
+        rows = generate(
+            constant_model(), torch.zeros(3, 1, dtype=torch.long), max_new_tokens=3,
+            sampling=Sampling(temperature=temperature, seed=0),
+        )  # fmt: skip
+        assert rows == [[LOGITS.index(max(LOGITS))] * 3] * 3, f"temperature {temperature} drew {rows}"
+
+
+def test_a_whole_number_from_a_slider_works_as_top_k():
+    # Sliders of a web page send 3.0 for 3.
+    whole, slider = (draw_some(Sampling(top_k=k, seed=0)) for k in (3, 3.0))
+    assert whole == slider
+
+
+def draw_some(sampling: Sampling) -> list[list[int]]:
+    return generate(
+        constant_model(), torch.zeros(2, 1, dtype=torch.long), max_new_tokens=9, sampling=sampling
+    )
+
+
+def test_generation_switches_dropout_off_and_leaves_the_model_as_it_was():
+    model = build(dropout=0.5)
+    expected = greedy_by_hand(model, some_ids(2, 4), 10)
+    model.train()
+    model.blocks[1].eval()
+    assert generate(model, some_ids(2, 4), max_new_tokens=10, sampling=Sampling(temperature=0.0)) == expected
+    assert model.training and model.blocks[0].training and not model.blocks[1].training
+
+
 def test_rows_end_at_their_own_stop_id():
     check_stop_ids_end_a_row()
 
@@ -114,12 +185,25 @@ def test_rows_end_at_their_own_stop_id():
 )
 def test_an_impossible_setting_is_refused_by_name(settings):
     with pytest.raises(UserError) as caught:
-        generate(constant_model(), torch.zeros(1, 1, dtype=torch.long), max_new_tokens=1, sampling=Sampling(**settings))
+        generate(
+            constant_model(),
+            torch.zeros(1, 1, dtype=torch.long),
+            max_new_tokens=1,
+            sampling=Sampling(**settings),
+        )
     (name,) = settings
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
 # LG9 ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word"), [([[]], "empty"), ([[1], []], "empty"), ([[29]], "29"), ([[-1]], "-1")], ids=str
+)
+def test_a_prompt_that_cannot_be_read_is_refused(prompt, word):
+    with pytest.raises(UserError, match=word):
+        generate(build(), prompt, max_new_tokens=1)
 
 
 def test_a_full_block_works_and_one_more_token_is_an_error_with_both_numbers():
@@ -136,7 +220,12 @@ def test_a_prompt_and_answer_that_fit_the_block_work_under_every_policy(policy, 
     model = build(block_size=16)
     prompt = some_ids(2, 10)
     got = generate(
-        model, prompt, max_new_tokens=6, sampling=Sampling(temperature=0.0), on_overflow=policy, use_cache=use_cache
+        model,
+        prompt,
+        max_new_tokens=6,
+        sampling=Sampling(temperature=0.0),
+        on_overflow=policy,
+        use_cache=use_cache,
     )
     assert got == greedy_by_hand(model, prompt, 6)
 
@@ -157,22 +246,30 @@ def test_overflow_stop_ends_when_the_block_is_full(use_cache):
     model = build(block_size=16)
     prompt = some_ids(2, 10)
     rows = generate(
-        model, prompt, max_new_tokens=30, sampling=Sampling(temperature=0.0), on_overflow="stop", use_cache=use_cache
+        model,
+        prompt,
+        max_new_tokens=30,
+        sampling=Sampling(temperature=0.0),
+        on_overflow="stop",
+        use_cache=use_cache,
     )
     whole = greedy_by_hand(model, prompt, 7)
     for row, expected in zip(rows, whole):
-        assert len(row) in (6, 7), f"a block of 16 has room for 6 tokens after 10 (a 7th need not be read back): {row}"
+        assert len(row) in (6, 7), (
+            f"a block of 16 has room for 6 tokens after 10 (a 7th need not be read back): {row}"
+        )
         assert row == expected[: len(row)]
 
 
 @variants
 def test_overflow_slide_equals_an_uncached_loop_over_the_last_block(variant):
     model = build(**{**variant, "block_size": 8})
-    check_slide_is_an_uncached_loop(model, prompt_length=5, new=16)
+    check_slide_is_an_uncached_loop(model, (5, 5), new=16)
+    check_slide_is_an_uncached_loop(model, (2, 7), new=16)
 
 
 def test_overflow_slide_takes_a_prompt_longer_than_the_block():
-    check_slide_is_an_uncached_loop(build(block_size=8), prompt_length=13, new=6)
+    check_slide_is_an_uncached_loop(build(block_size=8), (13, 3, 8, 9), new=6)
 
 
 def test_an_unknown_overflow_policy_is_refused():
@@ -196,7 +293,9 @@ def test_a_stream_delivers_each_token_before_it_computes_the_next():
         tokens = stream(model, some_ids(1, 4), max_new_tokens=20, sampling=Sampling(seed=2))
         for expected in range(1, 6):
             next(tokens)
-            assert len(calls) == expected, f"{len(calls)} forward passes were run to deliver {expected} tokens"
+            assert len(calls) == expected, (
+                f"{len(calls)} forward passes were run to deliver {expected} tokens"
+            )
     finally:
         hook.remove()
 
@@ -213,6 +312,10 @@ def test_streamed_text_is_the_decoded_text_whole_characters_only():
 
 def test_a_stop_event_ends_the_stream_within_one_token():
     check_stop_stops(build())
+
+
+def test_100_cancelled_chats_leave_no_cache_behind():
+    check_cancelled_streams_free_their_caches(build())
 
 
 def test_stopping_early_is_a_prefix_of_going_on():
