@@ -14,7 +14,7 @@ from typing import Any
 
 from utils.errors import UserError
 
-STORYLAND_BYTES = 5_000_000  # about 8,000 stories: minutes of training on a laptop
+STORYLAND_BYTES = 5_000_000  # some 8,500 stories: enough for minutes of training on a laptop
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def _jsonl_texts(path: Path, text_field: str) -> Iterator[str]:
         text = record.get(text_field)
         if not isinstance(text, str):
             has = ", ".join(map(repr, list(record)[:8])) or "no fields"
-            what = "is missing" if text_field not in record else f"is a {type(text).__name__}, not a string"
+            what = "is missing" if text_field not in record else f"is {type(text).__name__}, not a string"
             raise UserError(
                 f"{where}: the field {text_field!r} {what}; the line has {has}: pass text_field=NAME"
             )

@@ -130,7 +130,7 @@ class TestBadInput:
             ("broken.jsonl", b'{"text": "a"}\n{"text": \n', "broken.jsonl, line 2: not JSON"),
             ("list.jsonl", b"[1]\n", "line 1: a list"),
             ("field.jsonl", b'{"text": "a"}\n\n{"body": "b"}\n', "line 3: the field 'text' is missing"),
-            ("number.jsonl", b'{"text": 5}\n', "the field 'text' is a int, not a string"),
+            ("number.jsonl", b'{"text": 5}\n', "the field 'text' is int, not a string"),
             ("half.jsonl", b'{"text": "\\ud83d"}\n', "line 1: holds half of a surrogate pair"),
             ("deep.jsonl", b'{"text": ' + b"[" * 100_000 + b"\n", "line 1: "),
         ],
