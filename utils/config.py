@@ -52,7 +52,8 @@ def load_config(cls: type[T], yaml: Path | str | None = None, overrides: Sequenc
         if yaml is not None:
             merged = OmegaConf.merge(merged, _read_yaml(Path(yaml)))
         for override in overrides:
-            merged = OmegaConf.merge(merged, OmegaConf.create(_parse_override(override, cls)))
+            key, value = _parse_override(override, cls)
+            OmegaConf.update(merged, key, value, force_add=True)  # merge would drop the text "???"
         tree = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, YAMLError) as exc:
         raise UserError(f"config: {one_line(exc)}") from None
@@ -66,29 +67,32 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> Any:
+    import yaml
     from omegaconf import OmegaConf
-    from yaml import MarkedYAMLError, YAMLError
 
     try:
-        loaded = OmegaConf.create(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, yaml.SafeLoader)
+        if root is None:  # only remarks
+            return OmegaConf.create({})
+        if not isinstance(root, yaml.MappingNode):
+            raise UserError(f"config file {path} must hold `key: value` lines at its top level")
+        return OmegaConf.create(text)
     except FileNotFoundError:
         raise UserError(f"config file {path} not found: check the name after --config") from None
     except OSError as exc:
         raise UserError(f"config file {path} cannot be read: {exc.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"config file {path} is not a YAML text: it is not UTF-8") from None
-    except YAMLError as exc:
-        mark = exc.problem_mark if isinstance(exc, MarkedYAMLError) else None
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        problem = exc.problem if isinstance(exc, MarkedYAMLError) and exc.problem else exc
-        raise UserError(f"config file {path}{where} is not valid YAML: {one_line(problem)}") from None
-    if not OmegaConf.is_dict(loaded) or list(loaded.keys()) == [path.read_text(encoding="utf-8").strip()]:
-        raise UserError(f"config file {path} must hold `key: value` lines at its top level")
-    return loaded
+        problem = one_line(getattr(exc, "problem", None) or exc)
+        raise UserError(f"config file {path}{where} is not valid YAML: {problem}") from None
 
 
-def _parse_override(override: str, cls: type) -> dict[str, Any]:
-    """`a.b=value` as `{"a": {"b": value}}`."""
+def _parse_override(override: str, cls: type) -> tuple[str, Any]:
+    """`a.b=value` as the dot path and the value, which is text as it stands or YAML."""
     from omegaconf import OmegaConf
 
     key, equals, text = override.partition("=")
@@ -100,9 +104,7 @@ def _parse_override(override: str, cls: type) -> dict[str, Any]:
     if not is_text(kind) or (text == "null" and type(None) in get_args(kind)):
         parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
         value = parsed["value"]
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
+    return key, value
 
 
 class _Parser(argparse.ArgumentParser):
@@ -187,7 +189,7 @@ def describe_keys(cls: type) -> str:
         )
     width = min(38, max((len(left) for left, _ in rows), default=0))
     lines = [f"  {left:<{width}}  {right}" for left, right in rows]
-    return "keys with their defaults (set them as key=value):\n" + "\n".join(lines).replace("%", "%%")
+    return "keys with their defaults (set them as key=value):\n" + "\n".join(lines)
 
 
 def _helps(cls: type, prefix: str = "") -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Files from the network: checked by their sum, resumed, taken from mirrors, and never needed twice.
 
-The idea: a file counts only when its SHA-256 is right; until then it is `<name>.part` beside its place. A line
-that breaks goes on where it stopped (HTTP Range, RFC 9110 section 14). Everything that cannot be downloaded can
-be put in place by hand, and the error says what and where.
+The idea: a file counts only when its SHA-256 is right; until then it is `<name>.part` beside its place. A
+line that breaks goes on where it stopped (HTTP Range, RFC 9110 section 14). What cannot be downloaded can be
+put in place by hand, and the error says what and where.
 Left out: archives, and accounts: sources that need a login are put in place by hand.
 """
 
@@ -55,8 +55,9 @@ def fetch(
     """The path of `root/name`, downloaded from the first of `urls` that gives the right bytes.
 
     `sha256` is the sum that the file must have, `size` its bytes, if known. A file that is there already is
-    checked and never fetched again. Each address is tried `retries` times, `pause` seconds and then twice as
-    long apart; an unfinished `.part` file is taken up where it ends. `progress` replaces the bar on a terminal.
+    checked and never fetched again. Each address is given up after `retries` failures
+    in a row that brought nothing, `pause` seconds apart, then twice as long; an unfinished `.part` file is
+    taken up where it ends. `progress` replaces the bar on a terminal.
 
     Raises `UserError` when a file in place has the wrong sum (it may be the person's own, so it stays) or the
     name leaves the data folder; `RunFailure` when no address works: it names the file, the addresses and the
@@ -106,10 +107,9 @@ def _try_address(
     """Fill `part` from one address until its sum is right. Returns None, or why it did not work."""
     if not address.startswith(("http://", "https://")):
         return "not an http address"
-    why = ""
-    attempts = retries
-    while attempts > 0:
-        attempts -= 1
+    why, failures, restarted = "", 0, False
+    best = part.stat().st_size if part.exists() else 0
+    while True:
         resumed = part.exists() and part.stat().st_size > 0
         try:
             _transfer(address, part, size, timeout, report)
@@ -117,21 +117,24 @@ def _try_address(
             why = str(exc)
             if not exc.again:
                 return why
+            have = part.stat().st_size if part.exists() else 0
+            failures = 1 if have > best else failures + 1  # a line that brings something may break often
+            best = max(best, have)
         else:
             if sha256_file(part) == sha256:
                 return None
-            why = "wrong bytes: the sha256 differs"
             part.unlink()
-            if not resumed:  # a part from another mirror or day may be at fault; a fresh download is not
-                return why
-            attempts = max(attempts, 1)
-        if attempts:
-            time.sleep(pause * 2 ** (retries - 1 - attempts))
-    return why
+            if not resumed or restarted:
+                return "wrong bytes: the sha256 differs"
+            restarted = True  # the part may come from another mirror or day: once more, from the start
+            continue
+        if failures >= retries:
+            return why
+        time.sleep(pause * 2 ** (failures - 1))
 
 
 def _transfer(address: str, part: Path, size: int | None, timeout: float, report: Progress) -> None:
-    """One request: append to `part` what is missing. Raises `_Broken` for the line, `OSError` for the disk."""
+    """One request: append to `part` what is missing. Raises `_Broken` (line) or `OSError` (disk)."""
     have = part.stat().st_size if part.exists() else 0
     if size is not None and have > size:
         part.unlink()
@@ -157,7 +160,8 @@ def _transfer(address: str, part: Path, size: int | None, timeout: float, report
     with response:
         start = _start_of(response)
         if start not in (0, have):
-            raise _Broken(f"the server answered from byte {start}, not {have}", again=False)
+            part.unlink()  # the next request starts afresh and needs no Range
+            raise _Broken(f"the server answered from byte {start}, not {have}", again=True)
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else size
         with open(part, "r+b" if have else "wb") as file:

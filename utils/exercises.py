@@ -4,12 +4,13 @@ The idea: a checker tests properties on inputs of its own choice, so any right a
 classic mistakes: when an answer fails and behaves like one of them on every probe, the message names it.
 Each exercise carries its stub, its solution and its mistakes as source text, so that `prove` can show in CI
 that the solution passes, the stub fails with the right words and each mistake is caught by name.
-Left out: the exercises themselves. A chapter keeps them in `<chapter>/exercises.py`, in the lists EXERCISES and
-PREDICTIONS, which are imported when a name is first asked for.
+Left out: the exercises themselves. A chapter keeps them in `<chapter>/exercises.py`, in the lists EXERCISES
+and PREDICTIONS, which are imported when a name is first asked for.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import importlib.util
@@ -124,7 +125,8 @@ def hint(exercise: str | Exercise, step: int | None = None) -> str:
 def solution(exercise: str | Exercise) -> str:
     """The solution folded away, as Markdown for a notebook cell: a click opens it."""
     found = _exercise(exercise)
-    return f"<details><summary>Solution: {found.name}</summary>\n\n```python\n{found.solution.strip()}\n```\n\n</details>"
+    code = f"```python\n{found.solution.strip()}\n```"
+    return f"<details><summary>Solution: {found.name}</summary>\n\n{code}\n\n</details>"
 
 
 def predict(name: str | Prediction, guess: float, answer: float | None = None) -> Guess:
@@ -169,8 +171,8 @@ def load_answer(source: str, function: str) -> Callable[..., Any]:
 def prove(exercise: Exercise) -> None:
     """Show that an exercise teaches what it claims; raises `AssertionError` that says what is wrong with it.
 
-    The solution passes; the stub fails and is told that it is not written yet; every mistake fails with its own
-    words and no other's; there are three different hints and at least one mistake.
+    The solution passes; the stub fails and is told that it is not written yet; every mistake fails with its
+    own words; there are three different hints and at least one mistake.
     """
     name = exercise.name
     require(len(set(exercise.hints)) == 3, f"{name}: three different hints are owed")
@@ -220,10 +222,11 @@ def _judge(exercise: Exercise, answer: Callable[..., Any]) -> Result:
 
 
 def _looks_unwritten(exercise: Exercise, answer: Callable[..., Any]) -> bool:
-    """Whether the answer does nothing yet: raises NotImplementedError, or gives None or ... for every probe."""
+    """Whether the answer does nothing yet: NotImplementedError, or None or ... for every probe."""
     for arguments in exercise.probes():
         try:
-            if answer(*arguments) not in (None, ...):
+            result = answer(*copy.deepcopy(arguments))
+            if result is not None and result is not ...:
                 return False
         except NotImplementedError:
             return True
@@ -244,10 +247,10 @@ def _diagnose(exercise: Exercise, answer: Callable[..., Any]) -> str | None:
 def _agree(
     exercise: Exercise, one: Callable[..., Any], other: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> bool:
-    outcomes = []
+    outcomes: list[tuple[type[Exception] | None, Any]] = []
     for function in (one, other):
         try:
-            outcomes.append((None, function(*arguments)))
+            outcomes.append((None, function(*copy.deepcopy(arguments))))
         except Exception as exc:  # a mistake may consist in raising
             outcomes.append((type(exc), None))
     (kind, result), (other_kind, other_result) = outcomes

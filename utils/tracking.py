@@ -92,7 +92,7 @@ class CsvSink:
 
 
 class MultiSink:
-    """Hands each record to all sinks. A failing one is reported once, tried again, and never stops the rest."""
+    """Hands each record to all sinks. A failing one is reported once, tried on, and never stops the rest."""
 
     def __init__(self, sinks: Sequence[Sink], warn: Callable[[str], None] | None = None):
         self._sinks = list(sinks)
