@@ -105,6 +105,9 @@ def type_name(kind: Any) -> str:
 
 
 def is_text(kind: Any) -> bool:
+    """Whether a value of this kind is text as it stands (`str`, `Path`, also optional), and not YAML."""
+    if typing.get_origin(kind) in (list, dict, tuple):
+        return False  # a list of text is written as YAML: prompts=["a", "b"]
     choices = [k for k in (typing.get_args(kind) or (kind,)) if k is not type(None)]
     return bool(choices) and all(k in (str, Path) for k in choices)
 
