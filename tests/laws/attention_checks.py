@@ -269,7 +269,7 @@ def check_only_distance_matters(layout: str) -> None:
 
     def score(m: int, n: int) -> float:
         turned_q, _ = rope(q, q, torch.tensor([m]))
-        turned_k, _ = rope(k, k, torch.tensor([n]))
+        _, turned_k = rope(k, k, torch.tensor([n]))
         return (turned_q * turned_k).sum().item()
 
     for distance in (0, 1, 7, -7):

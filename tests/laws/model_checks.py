@@ -18,6 +18,7 @@ from torch import Tensor
 from attention_mechanisms import ATTENTIONS
 from gpt_model import GPT, GPTConfig
 from gpt_model.config import CHOICES
+from utils.errors import UserError
 
 VOCAB = 29
 
@@ -236,6 +237,25 @@ def check_crop_and_reset(model: GPT) -> None:
     assert_close(
         feed(model, other, (2, 6), cache), model(other).logits, 1e-5, "after reset() old tokens were seen"
     )
+
+
+@torch.no_grad()
+def check_a_full_cache_refuses(model: GPT) -> None:
+    """Exactly full works; one token more is an error that names both numbers and changes nothing."""
+    cache = model.new_cache(1, 11)
+    ids = some_ids(1, 11)
+    feed(model, ids, (4, 7), cache)
+    for extra in (1, 3):
+        try:
+            model(some_ids(1, extra), cache=cache)
+        except UserError as error:
+            message = str(error)
+        else:
+            raise AssertionError(f"a cache of 11 tokens took {11 + extra}: an old token was lost in silence")
+        assert "11" in message and str(11 + extra) in message and "\n" not in message, message
+        assert cache.length == 11, f"a refused token moved the cache's length to {cache.length}"
+    cache.crop(10)
+    assert_close(model(ids[:, 10:], cache=cache).logits, model(ids).logits[:, 10:], 1e-5, "after a refusal")
 
 
 @torch.no_grad()

@@ -92,6 +92,13 @@ def check_frequencies(draws: int = 100_000, seed: int = 12, **settings: Any) -> 
         )
 
 
+def check_top_k_of_ties() -> None:
+    """Four equal logits and top_k=2: two of them may be drawn, not all that equal the second largest."""
+    model = constant_model((1.0, 1.0, 1.0, 1.0, -5.0))
+    drawn = set(draw(model, Sampling(top_k=2, seed=0), rows=500, each=2).tolist())
+    assert len(drawn) == 2, f"top_k=2 over four equal logits drew {sorted(drawn)}: exactly two may be kept"
+
+
 def check_rows_and_steps_are_independent(seed: int = 3) -> None:
     """Neighbouring rows and neighbouring steps are uncorrelated: a row must not repeat another's draws."""
     flat = constant_model((0.0,) * 4)

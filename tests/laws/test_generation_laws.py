@@ -26,6 +26,7 @@ from sampling_checks import (
     check_same_seed_same_text,
     check_sampled_batch_is_single_runs,
     check_temperature_zero_is_argmax,
+    check_top_k_of_ties,
     constant_model,
     greedy_by_hand,
 )
@@ -60,12 +61,7 @@ def test_100_000_draws_fall_as_the_definition_says(settings):
 
 
 def test_top_k_keeps_exactly_k_when_logits_are_tied():
-    model = constant_model((1.0, 1.0, 1.0, 1.0, -5.0))
-    rows = generate(
-        model, torch.zeros(500, 1, dtype=torch.long), max_new_tokens=2, sampling=Sampling(top_k=2, seed=0)
-    )
-    drawn = {token for row in rows for token in row}
-    assert len(drawn) == 2, f"top_k=2 over four equal logits drew {sorted(drawn)}: exactly two may be kept"
+    check_top_k_of_ties()
 
 
 def test_rows_of_a_batch_and_steps_of_a_row_are_independent():

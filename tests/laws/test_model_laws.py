@@ -9,6 +9,7 @@ from model_checks import (
     CACHE_VARIANTS,
     assert_close,
     build,
+    check_a_full_cache_refuses,
     check_crop_and_reset,
     check_cuts,
     check_every_way_to_cut_8,
@@ -106,18 +107,7 @@ def test_two_interleaved_sessions_do_not_see_each_other(variant):
 
 @cache_variants
 def test_a_full_cache_refuses_one_more_token_and_names_both_numbers(variant):
-    model = build(**variant)
-    cache = model.new_cache(1, 11)
-    feed(model, some_ids(1, 11), (4, 7), cache)
-    for extra in (1, 3):
-        with pytest.raises(UserError) as caught:
-            model(some_ids(1, extra), cache=cache)
-        message = str(caught.value)
-        assert "11" in message and str(11 + extra) in message and "\n" not in message, message
-        assert cache.length == 11, "a refused token must leave the cache as it was"
-    cache.crop(10)
-    ids = some_ids(1, 11)
-    assert_close(model(ids[:, 10:], cache=cache).logits, model(ids).logits[:, 10:], 1e-5, "after a refusal")
+    check_a_full_cache_refuses(build(**variant))
 
 
 def test_a_batch_larger_than_its_cache_is_refused():
