@@ -67,9 +67,9 @@ def measure(config: LoaderBenchmarkConfig) -> dict[str, Any]:
             # torch draws its whole order when an epoch begins; here that is part of the first round.
             table = compare(
                 {
-                    "torch DataLoader": _draw(_endless(torchs), config.batches),
-                    "BatchLoader, array": _draw(memory, config.batches),
-                    "BatchLoader, shards": _draw(disk, config.batches),
+                    "torch": _draw(_endless(torchs), config.batches),
+                    "array": _draw(memory, config.batches),
+                    "shards": _draw(disk, config.batches),
                 },
                 rounds=config.rounds,
             )
@@ -110,7 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     figures = measure(config)
     for shape, rows in figures["shapes"].items():
-        for name, row in rows.items():
+        for key, row in rows.items():
+            name = "torch DataLoader" if key == "torch" else f"BatchLoader, {key}"
             us, share, ratio = row["us_per_batch"], row["share_of_a_50_ms_step"], row["speedup_over_torch"]
             print(
                 f"{shape:>8}  {name:<20} {us:9.0f} µs  {share:6.2%} of a 50 ms step  {ratio:5.1f} x torch's"

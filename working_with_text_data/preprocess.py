@@ -52,7 +52,7 @@ class PreprocessConfig:
     """What to tokenise, with what, and where the shards go."""
 
     input: str = field(metadata={"help": "a corpus (storyland, pydoc), a file, a folder or a glob"})
-    tokenizer: str = field(metadata={"help": "a tokenizer's JSON file"})
+    tokenizer: str = field(metadata={"help": "a tokenizer's JSON file, or byte, gpt2, …"})
     out: str = field(metadata={"help": "the folder for the shards"})
     val_fraction: float = field(default=0.05, metadata={"help": "share of the documents held out"})
     split_method: Literal["auto", "documents", "spans"] = "auto"
@@ -180,9 +180,7 @@ def _refuse_foreign_folder(out: Path) -> None:
         known = (META, PROGRESS, "tokenizer.json")
         names = [p.name for p in out.iterdir() if not p.name.startswith(".")]
         if names and not any(n in known or n.startswith(("train_", "val_")) for n in names):
-            raise UserError(
-                f"{out}: holds other files ({names[0]}, …): choose a new folder as out="
-            )
+            raise UserError(f"{out}: holds other files ({names[0]}, …): choose a new folder as out=")
 
 
 def _up_to_date(out: Path, key: str) -> dict[str, Any] | None:
