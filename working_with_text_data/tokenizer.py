@@ -98,7 +98,7 @@ class SpecialTokens(dict[str, int]):
         Raises:
             UserError (a ValueError): a special token that is not allowed stands in the text.
         """
-        names = frozenset(self) if allowed == "all" else frozenset(allowed) & self.keys()
+        names = frozenset(self) if allowed == "all" else frozenset(allowed).intersection(self)
         for word in self:
             if word not in names and word in text:
                 raise UserError(
