@@ -32,7 +32,7 @@ def attention_scores(q: Tensor, k: Tensor) -> Tensor:
 
 
 def mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A boolean mask as numbers to add to scores: 0 where a query may look, the lowest finite number elsewhere.
+    """A boolean mask as numbers to add to scores: 0 = may look, the lowest finite number = may not.
 
     The exponential of that number is exactly 0 beside any real score. It is finite, because -inf in a row
     without any permitted key would give NaN, in the gradient too. Adding a small table to the scores costs a
@@ -81,7 +81,9 @@ def attend(
     shares is active only when `training`. A row that may look at nothing gives zeros.
     """
     if mask is not None and mask.dtype != torch.bool:
-        raise UserError(f"attend: mask has dtype {mask.dtype}: give a boolean mask, True where a query may look")
+        raise UserError(
+            f"attend: mask has dtype {mask.dtype}: give a boolean mask, True where a query may look"
+        )
     if k.dtype != q.dtype:  # a cache may be kept in another precision than the model computes in
         k, v = k.to(q.dtype), v.to(q.dtype)
     dropout = dropout if training else 0.0
@@ -130,9 +132,9 @@ def choose_backend(q: Tensor, k: Tensor) -> str:
     """The fastest exact backend for these shapes, dtype and device: "manual" or "sdpa".
 
     Measured on x86 with AVX-512 and without AMX, forward + backward, one thread, torch 2.13: SDPA's bf16
-    backward on the CPU is slow, so the formula by hand takes half of its time at 16 × 6 heads × 256 × 32 (29
-    against 58 ms), an equal time at 1,024 keys, and more beyond; in float32 SDPA is ahead from 256 keys on (54
-    against 68 ms). On a GPU SDPA means FlashAttention and is always ahead.
+    backward on the CPU is slow, so the formula by hand takes half of its time at 16 × 6 heads × 256 × 32
+    (29 against 58 ms), an equal time at 1,024 keys, and more beyond; in float32 SDPA is ahead from 256 keys
+    on (54 against 68 ms). On a GPU SDPA means FlashAttention and is always ahead.
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.size(-2) <= 512:
         return "manual"

@@ -18,7 +18,7 @@ from utils.errors import UserError
 
 
 class KVCache(ABC):
-    """What every cache offers: `length`, `capacity`, `batch`, `nbytes`, `layer(i)`, `advance`, `crop`, `reset`.
+    """What every cache offers: `length`, `capacity`, `nbytes`, `layer(i)`, `advance`, `crop`, `reset`.
 
     The cache also remembers which of its tokens are padding (`attention_mask`): a forward pass that
     is given the mask of all tokens so far stores it here, and later passes may leave it out; tokens that come
@@ -115,7 +115,7 @@ class LayerKVCache:
 
 
 class FullKVCache(KVCache):
-    """Keys and values of every token, for every head: 2 * n_layer * n_kv_head * head_dim numbers per token."""
+    """Keys and values of every token and head: 2 * n_layer * n_kv_head * head_dim numbers per token."""
 
     def __init__(
         self,

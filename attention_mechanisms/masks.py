@@ -26,7 +26,7 @@ def causal_mask(q_len: int, k_len: int, device: torch.device | str | None = None
     """
     if q_len > k_len:
         raise UserError(
-            f"causal_mask: {q_len} queries but only {k_len} keys: every query needs its own key among the keys"
+            f"causal_mask: {q_len} queries but only {k_len} keys: the keys must include those of the queries"
         )
     return torch.ones(q_len, k_len, dtype=torch.bool, device=device).tril(k_len - q_len)
 
@@ -44,8 +44,8 @@ def padding_mask(attention_mask: Tensor) -> Tensor:
         )
     if attention_mask.is_floating_point():
         raise UserError(
-            f"attention_mask has dtype {attention_mask.dtype}: give booleans or integers (1 real, 0 padding), "
-            "not an additive float mask"
+            f"attention_mask has dtype {attention_mask.dtype}: give booleans or integers "
+            "(1 real, 0 padding), not an additive float mask"
         )
     return attention_mask.bool()[:, None, None, :]
 

@@ -41,7 +41,9 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, config: AttentionConfig) -> None:
         super().__init__()
         if config.n_embd % config.n_head:
-            raise UserError(f"n_embd is {config.n_embd}, not divisible by n_head {config.n_head}: change either")
+            raise UserError(
+                f"n_embd is {config.n_embd}, not divisible by n_head {config.n_head}: change either"
+            )
         self.n_head, self.head_dim = config.n_head, config.n_embd // config.n_head
         self.dropout, self.backend = config.dropout, config.attn_backend
         self.qkv_proj = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
@@ -72,8 +74,9 @@ class MultiHeadAttention(nn.Module):
         """x (B, T, n_embd) -> (B, T, n_embd); with `need_weights` also the map (B, H, T, K).
 
         `cache` is this layer's view: the new keys and values are appended to it, and K = cache.length + T
-        (without a cache K = T). `positions` are absolute, (T,) or (B, T); by default the tokens follow those in
-        the cache. `attention_mask` (B, K) is 1 for real tokens and 0 for padding, over *all* K keys.
+        (without a cache K = T). `positions` are absolute, (T,) or (B, T); by default the tokens follow
+        those in the cache. `attention_mask` (B, K) is 1 for real tokens and 0 for padding, over *all* K
+        keys.
         """
         batch, time, n_embd = x.shape
         q, k, v = self.project(x)  # each (B, H, T, D)

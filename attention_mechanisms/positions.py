@@ -39,9 +39,7 @@ class LearnedPositions(nn.Module):
 def rope_angles(head_dim: int, n_positions: int, theta: float = 10000.0) -> Tensor:
     """Angle of each pair at each position in radians, float64 (n_positions, head_dim / 2)."""
     if head_dim % 2:
-        raise UserError(
-            f"rotary positions turn pairs of coordinates but head_dim is {head_dim}: make n_embd / n_head even"
-        )
+        raise UserError(f"head_dim is {head_dim} but rotary positions turn pairs: make n_embd / n_head even")
     frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     return torch.outer(torch.arange(n_positions, dtype=torch.float64), frequencies)
 

@@ -74,7 +74,7 @@ class GPTConfig:
             )
         if self.position == "rope" and self.head_dim % 2:
             raise UserError(
-                f"head_dim (n_embd / n_head) is {self.head_dim} but rope turns pairs: make it even or change position"
+                f"head_dim (n_embd / n_head) is {self.head_dim} but position rope turns pairs: make it even"
             )
         for name, low, high in (("dropout", 0.0, 1.0), ("norm_eps", 0.0, 1.0)):
             value = getattr(self, name)
@@ -167,5 +167,3 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     if name not in PRESETS:
         raise UserError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
     return GPTConfig.from_dict({**PRESETS[name], **overrides})
-
-

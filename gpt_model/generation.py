@@ -4,9 +4,10 @@ The idea: run the prompt through the model once (prefill), keep its keys and val
 alone (decode). The cache belongs to the request and dies with it. Prompts of different lengths share a
 batch by padding on the left; every row gives what it would give alone.
 
-When a row's context reaches block_size, `on_overflow` decides: "error" (before anything is generated), "stop",
-or "slide", which keeps the newest block_size tokens. Sliding moves every token to a new position, so cached keys
-are of no use then and each further token is a full forward pass: the same text as without a cache.
+When a row's context reaches block_size, `on_overflow` decides: "error" (before anything is generated),
+"stop", or "slide", which keeps the newest block_size tokens. Sliding moves every token to a new position,
+so cached keys are of no use then and each further token is a full forward pass: the same text as without a
+cache.
 """
 
 import threading
@@ -39,9 +40,10 @@ def generate(
 ) -> list[list[int]]:
     """Continue every prompt; returns the new ids of each row, without the prompt.
 
-    ids: (B, T) or a list of lists of different lengths. A row ends after `max_new_tokens`, or when it draws one
-    of `stop_ids`, which is not part of the result. Row i draws from its own generator (see `Sampling.seed`).
-    Raises UserError for an empty prompt, an id outside the vocabulary, or a context that does not fit.
+    ids: (B, T) or a list of lists of different lengths. A row ends after `max_new_tokens`, or when it draws
+    one of `stop_ids`, which is not part of the result. Row i draws from its own generator (see
+    `Sampling.seed`). Raises UserError for an empty prompt, an id outside the vocabulary, or a context that
+    does not fit.
     """
     requests = _checked_prompts(model, ids, max_new_tokens, on_overflow)
     rows: list[list[int]] = [[] for _ in requests]
@@ -69,7 +71,9 @@ def stream(
     iterator frees the cache. Bad input raises here, before the first token.
     """
     prompt = torch.as_tensor(ids)
-    prompts = _checked_prompts(model, prompt[None] if prompt.dim() == 1 else prompt, max_new_tokens, on_overflow)
+    prompts = _checked_prompts(
+        model, prompt[None] if prompt.dim() == 1 else prompt, max_new_tokens, on_overflow
+    )
     if len(prompts) != 1:
         raise UserError(f"stream continues one prompt but {len(prompts)} came: use generate for a batch")
     engine = _Engine(model, prompts, sampling, use_cache)
@@ -141,7 +145,10 @@ def _checked_prompts(
     model: GPT, ids: Tensor | Sequence[Sequence[int]], max_new_tokens: int, on_overflow: str
 ) -> list[list[int]]:
     """Prompts as lists, or a UserError that says what does not fit."""
-    prompts = [[int(t) for t in row] for row in (ids.tolist() if isinstance(ids, Tensor) else ids)]
+    rows = ids.tolist() if isinstance(ids, Tensor) else ids
+    if any(isinstance(row, int) for row in rows):
+        raise UserError("generate continues a batch but one row of ids came: put it into a list, [ids]")
+    prompts = [[int(token) for token in row] for row in rows]
     vocab, block = model.config.vocab_size, model.config.block_size
     if on_overflow not in OVERFLOW:
         raise UserError(f"on_overflow is {on_overflow!r}: choose one of {', '.join(OVERFLOW)}")
@@ -149,18 +156,21 @@ def _checked_prompts(
         raise UserError(f"max_new_tokens is {max_new_tokens}: it must be 0 or more")
     for i, row in enumerate(prompts):
         if not row:
-            raise UserError(f"prompt {i} is empty: give at least one token (an end-of-text token starts a new text)")
+            raise UserError(
+                f"prompt {i} is empty: give at least one token (an end-of-text token starts a new text)"
+            )
         if min(row) < 0 or max(row) >= vocab:
             bad = max(row) if max(row) >= vocab else min(row)
             raise UserError(
-                f"prompt {i} holds id {bad} but the model knows 0 to {vocab - 1}: encode it with the model's tokenizer"
+                f"prompt {i} holds id {bad} but the model knows 0 to {vocab - 1}: "
+                "encode it with the model's own tokenizer"
             )
         # The last new token is never fed back, hence the - 1.
         needed = len(row) + max(max_new_tokens - 1, 0)
         if on_overflow == "error" and needed > block:
             raise UserError(
-                f"block_size is {block} but the prompt's {len(row)} tokens and {max_new_tokens} new ones need "
-                f'{needed}: shorten it, ask for fewer, or pass on_overflow="slide" or "stop"'
+                f"block_size is {block} but the prompt's {len(row)} tokens and {max_new_tokens} new ones "
+                f'need {needed}: shorten it, ask for fewer, or pass on_overflow="slide" or "stop"'
             )
     return prompts
 
@@ -196,7 +206,9 @@ class _Engine:
                 if not alive or (stop_event is not None and stop_event.is_set()):
                     return
                 tokens = self._step(alive, ahead=max_new_tokens - 1 - done)
-                new = [(row, token) for row, token in zip(alive, tokens, strict=True) if token not in stop_ids]
+                new = [
+                    (row, token) for row, token in zip(alive, tokens, strict=True) if token not in stop_ids
+                ]
                 for row, token in new:
                     self.texts[row].append(token)
                 alive = [row for row, _ in new]

@@ -30,7 +30,7 @@ INIT_STD = 0.02
 
 
 class Output(NamedTuple):
-    """What a forward pass gives: logits (B, T, vocab_size) and, when targets came, the loss in nats per token."""
+    """What a forward pass gives: logits (B, T, vocab_size) and, when targets came, the loss in nats."""
 
     logits: Tensor
     loss: Tensor | None = None
@@ -88,8 +88,8 @@ class GPT(nn.Module):
     def init_weights(self) -> None:
         """GPT-2's initialisation: N(0, 0.02), biases 0, and 0.02 / √(2 n_layer) for the projections back.
 
-        Each of the 2 · n_layer sub-layers adds to the residual stream; the smaller scale keeps the variance of
-        their sum independent of depth (Radford et al. 2019, section 2.3).
+        Each of the 2 · n_layer sub-layers adds to the residual stream; the smaller scale keeps the variance
+        of their sum independent of depth (Radford et al. 2019, section 2.3).
         """
         residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer)
         for name, module in self.named_modules():
@@ -114,20 +114,22 @@ class GPT(nn.Module):
 
         Causal by construction: logits[:, t] depend on ids[:, :t + 1] (and on what the cache holds).
 
-        targets: the next token at each place, -100 where it does not count. `loss_reduction` "mean" gives nats
-        per counted token (0 when none counts), "sum" their sum, which is what an accumulating trainer needs.
-        The loss is computed in float32 whatever the precision of the model.
+        targets: the next token at each place, -100 where it does not count. `loss_reduction` "mean" gives
+        nats per counted token (0 when none counts), "sum" their sum, which is what an accumulating trainer
+        needs. The loss is computed in float32 whatever the precision of the model.
 
         cache: from `new_cache`. Any number of tokens may follow what it already holds; it grows by T.
 
-        attention_mask (B, K), 1 for a real token and 0 for padding, covers all K = cache.length + T tokens. The
-        cache remembers it, so later calls may leave it out (their tokens are then real). Positions count
-        real tokens only: a left-padded row gives the logits of its lone run.
+        attention_mask (B, K), 1 for a real token and 0 for padding, covers all K = cache.length + T tokens.
+        The cache remembers it, so later calls may leave it out (their tokens are then real). Positions
+        count real tokens only: a left-padded row gives the logits of its lone run.
 
         last_only: logits of the last place alone, (B, 1, vocab_size): a prefill needs no others.
         """
         if ids.dim() != 2 or ids.size(1) == 0:
-            raise UserError(f"ids have shape {tuple(ids.shape)}: give (batch, tokens) with at least one token")
+            raise UserError(
+                f"ids have shape {tuple(ids.shape)}: give (batch, tokens) with at least one token"
+            )
         batch, time = ids.shape
         start = 0 if cache is None else cache.length
         if start + time > self.config.block_size:
@@ -160,7 +162,7 @@ class GPT(nn.Module):
 
     @staticmethod
     def _full_mask(mask: Tensor | None, cache: KVCache | None, batch: int, total: int) -> Tensor | None:
-        """The mask over all tokens, in the cache and new: given, remembered, or None when nothing is padding."""
+        """The mask over all tokens, cached and new: given, remembered, or None when nothing is padding."""
         if mask is None:
             return None if cache is None else cache.mask_with_new(batch, total - cache.length)
         if mask.shape != (batch, total):
@@ -173,9 +175,7 @@ class GPT(nn.Module):
             cache.set_attention_mask(mask)
         return mask
 
-    def new_cache(
-        self, batch: int, capacity: int | None = None, dtype: torch.dtype | None = None
-    ) -> KVCache:
+    def new_cache(self, batch: int, capacity: int | None = None, dtype: torch.dtype | None = None) -> KVCache:
         """An empty KV cache for `batch` rows of up to `capacity` tokens (default and limit: block_size)."""
         capacity = self.config.block_size if capacity is None else capacity
         if capacity < 1 or batch < 1:
@@ -185,9 +185,9 @@ class GPT(nn.Module):
         return variant.make_cache(self.config, batch, capacity, dtype or weight.dtype, weight.device)
 
     def num_parameters(self, non_embedding: bool = False) -> int:
-        """Number of parameters, a tied head counted once; `non_embedding` leaves token and position tables out.
+        """Number of parameters, a tied head counted once; `non_embedding` leaves both tables out.
 
-        A tied token table is the output head as well, and is left out all the same.
+        The tables are those of tokens and of positions; a tied head goes with the former.
         """
         total = sum(p.numel() for p in self.parameters())
         if non_embedding:

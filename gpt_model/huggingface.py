@@ -2,8 +2,9 @@
 
 The idea: the same numbers under other names. GPT-2's code stores its linear layers as "Conv1D", a matrix of
 shape (in, out), where torch's `Linear` holds (out, in): four weights per block are transposed, and one of
-them is square, so no shape check would notice a forgotten transpose. Files come with the keys `transformer.h.0…`
-(saved by transformers) or `h.0…` (the originals on the hub), with or without the mask buffers `attn.bias`.
+them is square, so no shape check would notice a forgotten transpose. Files come with the keys
+`transformer.h.0…` (saved by transformers) or `h.0…` (the originals on the hub), with or without the mask
+buffers `attn.bias`.
 
 Left out on purpose: other model families and export.
 """
@@ -19,7 +20,15 @@ from torch import Tensor
 
 from gpt_model.config import GPTConfig
 from gpt_model.gpt import GPT
-from gpt_model.weights_io import CONFIG_FILE, MODEL_TYPE, empty_model, load_into, read_config, read_model, read_tensors
+from gpt_model.weights_io import (
+    CONFIG_FILE,
+    MODEL_TYPE,
+    empty_model,
+    load_into,
+    read_config,
+    read_model,
+    read_tensors,
+)
 from utils.errors import UserError
 
 ACTIVATIONS = {
@@ -108,10 +117,13 @@ def convert_gpt2_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def import_gpt2(config: Mapping[str, Any] | GPTConfig, state: Mapping[str, Tensor], where: str = "the file") -> GPT:
+def import_gpt2(
+    config: Mapping[str, Any] | GPTConfig, state: Mapping[str, Tensor], where: str = "the file"
+) -> GPT:
     """A GPT from a GPT-2 config (theirs, or ours already) and state dict, in evaluation mode.
 
-    Whether the head is tied is what the weights say: a `lm_head.weight` that differs from `wte.weight` is kept.
+    Whether the head is tied is what the weights say: a `lm_head.weight` that differs from `wte.weight` is
+    kept.
     """
     own_config = config if isinstance(config, GPTConfig) else config_from_huggingface(config)
     tensors = convert_gpt2_state(state)
@@ -143,16 +155,18 @@ def read_state(folder: Path) -> dict[str, Tensor]:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{path} cannot be read safely ({reason}): use the model's safetensors file") from None
+            raise UserError(
+                f"{path} cannot be read safely ({reason}): use the model's safetensors file"
+            ) from None
     raise UserError(f"{folder} has no model.safetensors and no pytorch_model.bin: it is not a model folder")
 
 
 def from_pretrained(folder_or_name: str | Path, *, device: str | torch.device = "cpu") -> GPT:
     """A model from our own folder, a Hugging Face GPT-2 folder, or a hub name such as "gpt2".
 
-    A name is looked for in the Hugging Face cache first (HF_HUB_CACHE, HF_HOME); what is not there is fetched
-    with huggingface_hub, unless that is not installed or HF_HUB_OFFLINE is set. Then a UserError says where to
-    put the files by hand.
+    A name is looked for in the Hugging Face cache first (HF_HUB_CACHE, HF_HOME); what is not there is
+    fetched with huggingface_hub, unless that is not installed or HF_HUB_OFFLINE is set. Then a UserError
+    says where to put the files by hand.
     """
     folder = Path(folder_or_name)
     if not folder.is_dir():
@@ -182,13 +196,15 @@ def find_in_cache(name: str) -> Path | None:
 
 
 def fetch_from_hub(name: str) -> Path:
-    """Download config and weights of a hub model; a UserError with the way by hand when that is impossible."""
+    """Download config and weights of a hub model, or raise a UserError that says how to do it by hand."""
     by_hand = (
         f"put its {CONFIG_FILE} and model.safetensors into a folder and pass that folder, "
         "or connect once and run the same command"
     )
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise UserError(f"{name!r} is no folder, is not in {cache_folder()}, and HF_HUB_OFFLINE is set: {by_hand}")
+        raise UserError(
+            f"{name!r} is no folder, is not in {cache_folder()}, and HF_HUB_OFFLINE is set: {by_hand}"
+        )
     try:
         from huggingface_hub import snapshot_download
     except ImportError:

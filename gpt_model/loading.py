@@ -1,10 +1,11 @@
 """From a short name to a model with its tokenizer: the one way in which sample, chat and notebooks load.
 
-The idea: a checkpoint is any folder with model.safetensors and config.json (and tokenizer.json). What a person
-types may be `assets` (the tiny model that comes with the book), `last` or `best` (of the newest run),
-the id of a run, or a path: to a checkpoint, or to anything that contains some.
+The idea: a checkpoint is any folder with model.safetensors and config.json (and tokenizer.json). What a
+person types may be `assets` (the tiny model that comes with the book), `last` or `best` (of the newest
+run), the id of a run, or a path: to a checkpoint, or to anything that contains some.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent / "assets"
 POINTERS = ("last", "best")
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class LoadedModel:
     config: GPTConfig
 
 
-def load_model(ref: str | Path, *, device: str | torch.device = "cpu", root: Path | None = None) -> LoadedModel:
+def load_model(
+    ref: str | Path, *, device: str | torch.device = "cpu", root: Path | None = None
+) -> LoadedModel:
     """Load what `ref` names (see the module's text); `root` is the folder of runs.
 
     Raises UserError when nothing is found, naming where it was looked for, and when a file is damaged.
@@ -47,7 +51,9 @@ def find_checkpoint(ref: str | Path, *, root: Path | None = None) -> Path:
     """The checkpoint folder that `ref` names."""
     name = str(ref)
     if name == "assets":
-        return _inside(ASSETS, "last", "the committed model is missing: make it with the command in its README")
+        return _inside(
+            ASSETS, "last", "the committed model is missing: make it with the command in its README"
+        )
     if name in POINTERS:
         return _newest(name, root)
     path = Path(ref)
@@ -61,13 +67,13 @@ def find_checkpoint(ref: str | Path, *, root: Path | None = None) -> Path:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether the folder holds a model of its own."""
-    return (folder / "config.json").is_file() and any(folder.glob("*model*.safetensors")) or (
-        (folder / "config.json").is_file() and (folder / "pytorch_model.bin").is_file()
-    )
+    """Whether the folder holds a model of its own, in our layout or Hugging Face's."""
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
-def _inside(folder: Path, pointer: str, hint: str = "name a folder with model.safetensors and config.json") -> Path:
+def _inside(
+    folder: Path, pointer: str, hint: str = "name a folder with model.safetensors and config.json"
+) -> Path:
     """The checkpoint that a folder is or contains, or a UserError."""
     found = _search(folder, pointer)
     if found is None:
@@ -76,7 +82,7 @@ def _inside(folder: Path, pointer: str, hint: str = "name a folder with model.sa
 
 
 def _search(folder: Path, pointer: str) -> Path | None:
-    """The folder itself; else where its pointer file leads; else its newest step; else the newest below it."""
+    """The folder itself; else where its pointer file leads; else the newest checkpoint anywhere below it."""
     if is_checkpoint(folder):
         return folder
     for place in (folder, folder / "checkpoints"):
@@ -84,8 +90,8 @@ def _search(folder: Path, pointer: str) -> Path | None:
             if (target := _follow(place / name)) is not None:
                 return target
     below = [path.parent for path in folder.glob("**/config.json") if is_checkpoint(path.parent)]
-    # Step folders are numbered with leading zeros, so the greatest name is the newest step.
-    return max(below, key=lambda path: (path.stat().st_mtime, path.name), default=None)
+    whole = [path for path in below if not path.name.startswith(".")]  # a dot marks a save in progress
+    return max(whole, key=lambda path: (path.stat().st_mtime, path.name), default=None)
 
 
 def _follow(pointer: Path) -> Path | None:
@@ -103,24 +109,40 @@ def _follow(pointer: Path) -> Path | None:
 
 def _newest(pointer: str, root: Path | None) -> Path:
     """The checkpoint of the newest run that has one."""
-    from utils.runs import runs_root
+    from utils.runs import list_runs, runs_root
 
-    base = runs_root(root)
-    runs = sorted(base.glob("*/*/run.json"), key=lambda path: (path.parent.name, path.stat().st_mtime), reverse=True)
+    runs = list_runs(root=root)
     for run in runs:
-        if (found := _search(run.parent, pointer)) is not None:
+        if (found := _search(run.path, pointer)) is not None:
             return found
     raise UserError(
-        f"no run with a checkpoint in {base} ({len(runs)} runs looked at): train one with `scratchbook demo`, "
-        "or name `assets` or a checkpoint folder"
+        f"no run with a checkpoint in {runs_root(root)} ({len(runs)} runs looked at): train one with "
+        "`scratchbook demo`, or name `assets` or a checkpoint folder"
     )
 
 
 def _read_tokenizer(folder: Path) -> Any:
-    """The tokenizer beside the weights, or None; a Hugging Face tokenizer.json is not ours and gives None."""
+    """The tokenizer beside the weights; None where there is none, or one in Hugging Face's own format.
+
+    Raises UserError when the file is damaged.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
     from working_with_text_data.tokenizer import load_tokenizer
 
-    return load_tokenizer(path)
+    try:
+        return load_tokenizer(path)
+    except UserError:
+        if _is_huggingface_tokenizer(path):
+            return None
+        raise
+
+
+def _is_huggingface_tokenizer(path: Path) -> bool:
+    """Whether a JSON file is a `tokenizers` file: it has a `model` with a vocabulary, ours has a `type`."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(values, dict) and "type" not in values and "vocab" in (values.get("model") or {})

@@ -1,10 +1,9 @@
 """`python -m gpt_model.sample`: continue a text with any model, from the terminal.
 
-    python -m gpt_model.sample --ckpt assets --prompt "Once upon a time" --max-new-tokens 100 --stream
+python -m gpt_model.sample --ckpt assets --prompt "Once upon a time" --max-new-tokens 100 --stream
 """
 
 import argparse
-import sys
 
 from utils.cli import run_main
 from utils.errors import UserError
@@ -18,7 +17,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-new-tokens", type=int, default=200)
     parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest token")
     parser.add_argument("--top-k", type=int, default=50, help="draw from the k likeliest tokens; 0 for all")
-    parser.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens up to this probability")
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, help="draw from the likeliest tokens up to this probability"
+    )
     parser.add_argument("--repetition-penalty", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--num-samples", type=int, default=1)
@@ -40,13 +41,23 @@ def main(argv: list[str] | None = None) -> int:
 
     loaded = load_model(args.ckpt, device=pick_device(args.device))
     if loaded.tokenizer is None:
-        raise UserError(f"{loaded.path} has no tokenizer.json of ours: copy the one it was trained with beside it")
+        raise UserError(
+            f"{loaded.path} has no tokenizer.json of ours: copy the one it was trained with beside it"
+        )
     end = loaded.tokenizer.special_tokens.get("<|endoftext|>")
     prompt = loaded.tokenizer.encode_ordinary(args.prompt)
     if end is not None:
         prompt = [end, *prompt]  # every training text begins behind an end-of-text token
     if not prompt:
-        raise UserError("the prompt is empty and this tokenizer has no <|endoftext|> to start from: give --prompt")
+        raise UserError(
+            "the prompt is empty and this tokenizer has no <|endoftext|> to start from: give --prompt"
+        )
+    block = loaded.config.block_size
+    if len(prompt) > block and args.on_overflow == "stop":
+        raise UserError(
+            f"block_size is {block} but the prompt has {len(prompt)} tokens: "
+            "shorten it or pass --on-overflow slide"
+        )
     for i in range(args.num_samples):
         sampling = Sampling(
             temperature=args.temperature,
@@ -77,4 +88,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main))
+    raise SystemExit(run_main(main))

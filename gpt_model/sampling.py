@@ -42,13 +42,27 @@ class Sampling:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UserError(f"temperature is {self.temperature}: it must be 0 (always the likeliest) or more")
         if self.top_k is not None and (self.top_k < 1 or self.top_k != int(self.top_k)):
-            raise UserError(f"top_k is {self.top_k}: it must be a whole number of at least 1, or None for no limit")
+            raise UserError(
+                f"top_k is {self.top_k}: it must be a whole number of at least 1, or None for no limit"
+            )
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UserError(f"top_p is {self.top_p}: it must be above 0 and at most 1, or None for no limit")
         if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
-            raise UserError(f"repetition_penalty is {self.repetition_penalty}: it must be above 0; 1 changes nothing")
+            raise UserError(
+                f"repetition_penalty is {self.repetition_penalty}: it must be above 0; 1 changes nothing"
+            )
         if self.vocab_limit is not None and self.vocab_limit < 1:
             raise UserError(f"vocab_limit is {self.vocab_limit}: at least one token must be left to draw")
+        if self.top_k is not None:
+            object.__setattr__(self, "top_k", int(self.top_k))  # a slider sends 3.0 for 3
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken without a draw: at temperature 0 or all but 0.
+
+        At 1e-5 a token that is only 0.001 nats behind has a probability of e^-100.
+        """
+        return self.temperature < 1e-5
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -93,7 +107,7 @@ def penalise_repetition(logits: Tensor, history: Sequence[int] | Tensor, penalty
 
 
 def process(logits: Tensor, sampling: Sampling, history: Sequence[Sequence[int]] | None = None) -> Tensor:
-    """All rules of `sampling` on logits (B, V), except temperature 0, which needs no distribution."""
+    """All rules of `sampling` on logits (B, V); a greedy choice needs only those that change the order."""
     if sampling.repetition_penalty != 1.0 and history is not None:
         penalty = sampling.repetition_penalty
         rows = zip(logits, history, strict=True)
@@ -101,7 +115,7 @@ def process(logits: Tensor, sampling: Sampling, history: Sequence[Sequence[int]]
     if sampling.vocab_limit is not None and sampling.vocab_limit < logits.size(-1):
         logits = logits.clone()
         logits[..., sampling.vocab_limit :] = -torch.inf
-    if sampling.temperature == 0:
+    if sampling.greedy:
         return logits
     if sampling.temperature != 1.0:
         logits = apply_temperature(logits, sampling.temperature)
@@ -115,8 +129,8 @@ def process(logits: Tensor, sampling: Sampling, history: Sequence[Sequence[int]]
 def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Invert the cumulative distribution: probabilities (B, V) and uniforms (B,) in [0, 1) -> ids (B,).
 
-    In float64, where u · total < total for every u the generator can give; so the first place whose cumulative
-    sum exceeds it exists and has a probability above zero.
+    In float64, where u · total < total for every u the generator can give; so the first place whose
+    cumulative sum exceeds it exists and has a probability above zero.
     """
     cumulative = probabilities.double().cumsum(dim=-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
@@ -136,8 +150,9 @@ def sample(
     """
     if logits.dim() == 1:
         return sample(logits[None], sampling, generator, None if history is None else [history])[0]  # type: ignore[list-item]
-    logits = process(logits.float() if not logits.is_floating_point() or logits.itemsize < 4 else logits, sampling, history)
-    if sampling.temperature == 0:
+    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    logits = process(logits, sampling, history)
+    if sampling.greedy:
         return logits.argmax(dim=-1)
     if generator is None:
         generator = make_generators(sampling.seed, 1)[0]

@@ -39,7 +39,9 @@ def read_config(folder: str | Path) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}") from None
+        raise UserError(
+            f"{path} does not exist: a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): restore it or choose another checkpoint") from None
     if not isinstance(values, dict):
@@ -55,7 +57,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is damaged or no safetensors file ({reason}): use another checkpoint") from None
+        raise UserError(
+            f"{path} is damaged or no safetensors file ({reason}): use another checkpoint"
+        ) from None
 
 
 def load_into(model: GPT, tensors: dict[str, Tensor], where: str | Path) -> GPT:
@@ -70,7 +74,8 @@ def load_into(model: GPT, tensors: dict[str, Tensor], where: str | Path) -> GPT:
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
             raise UserError(
-                f"{where}: {name} has shape {tuple(tensors[name].shape)}, the config asks for {tuple(tensor.shape)}"
+                f"{where}: {name} has shape {tuple(tensors[name].shape)}, "
+                f"the config asks for {tuple(tensor.shape)}"
             )
     model.load_state_dict({name: tensors[name].to(own[name].dtype) for name in own})
     return model
