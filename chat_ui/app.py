@@ -44,6 +44,9 @@ STARTERS = {
     "Spell a word": "Spell the word lantern.",
 }
 
+# Seconds between two pieces of an answer. A page can hardly redraw more often, and an eye cannot read faster.
+REDRAW = 0.04
+
 if web.middleware_stack is None:  # the server is not running yet: under `--watch` this file is read again
     web.add_middleware(StayLocal)
 
@@ -211,7 +214,8 @@ async def answer(state: Talk) -> None:
         )
     reply = cl.Message(content="")
     try:
-        async with background(lambda stop: write(prompt, settings, loaded, stop), stop=stop) as pieces:
+        text = background(lambda stop: write(prompt, settings, loaded, stop), stop=stop, every=REDRAW)
+        async with text as pieces:
             async for piece in pieces:
                 await reply.stream_token(piece)
     finally:

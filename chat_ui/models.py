@@ -40,8 +40,8 @@ class Choice:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a run directory or checkpoint folder holds weights that could be loaded."""
-    return (folder / "model.safetensors").is_file() or any(folder.glob("checkpoints/*/model.safetensors"))
+    """Whether a run directory or checkpoint folder holds, at any depth, weights that could be loaded."""
+    return any(folder.rglob("model.safetensors"))
 
 
 class Models:
@@ -73,7 +73,7 @@ class Models:
     def choices(self) -> list[Choice]:
         """All models, in the order of the picker: the one asked for, the demo's, the book's, every run."""
         runs = [run for run in list_runs(root=self.root) if has_weights(run.path)]  # newest first
-        named = [Choice(self.first, f"{self.first} (asked for)")] if self.first else []
+        named = [Choice(self.first, f"{Path(self.first).name} (--ckpt)")] if self.first else []
         book = [Choice(ASSETS, "the book's own small model")] if has_weights(self.assets) else []
         demo = [_choice(run) for run in runs if run.stage == "demo"]
         rest = [_choice(run) for run in runs if run.stage != "demo"]
@@ -96,6 +96,8 @@ class Models:
         with self._lock:  # two chats that open at once must not load the same model twice
             if key not in self._loaded:
                 loaded = self._loader()(ref, device=self.device)
+                if loaded.tokenizer is None:
+                    raise UserError(f"{ref} has no tokenizer.json beside its weights: the chat needs one")
                 loaded.model.eval()
                 self._loaded[key] = loaded
             self._loaded.move_to_end(key)

@@ -29,7 +29,9 @@ from template_checks import END, MARKERS, role_tokenizer  # noqa: E402
 LETTERS = b"abcdefghijklmnopqrstuvwxyz    "
 
 
-def tiny_model(*, block_size: int = 256, ends: bool = False, seed: int = 0) -> SimpleNamespace:
+def tiny_model(
+    *, block_size: int = 256, n_layer: int = 1, ends: bool = False, seed: int = 0
+) -> SimpleNamespace:
     """A random GPT over bytes as `load_model` would give it. It writes letters and spaces only."""
     from gpt_model.config import GPTConfig
     from gpt_model.gpt import GPT
@@ -38,7 +40,7 @@ def tiny_model(*, block_size: int = 256, ends: bool = False, seed: int = 0) -> S
     config = GPTConfig(
         vocab_size=tokenizer.vocab_size,
         block_size=block_size,
-        n_layer=1,
+        n_layer=n_layer,
         n_head=2,
         n_embd=16,
         tie_weights=False,
@@ -233,7 +235,7 @@ def check_streamed_equals_generated(tmp_path: Path) -> None:
             tokenizer.decode(generate(loaded.model, [prompt], max_new_tokens=length, sampling=sampling)[0])
         )
         assert len(expected[-1]) == length, "the tiny model must not end by itself here"
-    engine = Engine(loaded, pause=0.001)
+    engine = Engine(loaded, pause=0.005)
 
     async def both() -> list[str]:
         with chat_on(loaded, tmp_path):
@@ -360,7 +362,7 @@ def check_stopping_an_edited_answer(tmp_path: Path) -> None:
 def check_cancelled_chats_leave_nothing(tmp_path: Path, chats: int = 100) -> None:
     """LS2: after many started and stopped chats there is as much in memory as before."""
     loaded = tiny_model()
-    engine = Engine(loaded)
+    engine = Engine(loaded, pause=0.001)
 
     async def one() -> None:
         window = await Window().open(max_new_tokens=240)

@@ -37,7 +37,7 @@ def test_computing_on_the_event_loop_is_caught(monkeypatch, tmp_path):
     checks = chat_checks()
 
     @asynccontextmanager
-    async def inline(start, *, stop):
+    async def inline(start, *, stop, every):
         async def pieces():
             for piece in start(stop):
                 yield piece

@@ -1,0 +1,93 @@
+"""The page in a real browser: it opens, answers, stops, complains of nothing and stays on this machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from urllib.parse import urlparse
+
+import pytest
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
+)
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """A fresh window on the chat; at the end: no console error, no request to another host."""
+    window = browser.new_page(viewport={"width": 1200, "height": 800})
+    complaints: list[str] = []
+    hosts: set[str | None] = set()
+    window.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    window.on("pageerror", lambda error: complaints.append(str(error)))
+    window.on("request", lambda request: hosts.add(urlparse(request.url).hostname))
+    window.on("websocket", lambda socket: hosts.add(urlparse(socket.url).hostname))
+    window.goto(server.url)
+    window.get_by_text("A lantern, a boat and a fox").wait_for()
+    yield window
+    assert complaints == []
+    # data: and blob: addresses have no host; they never leave the page.
+    assert hosts - {None, ""} == {"127.0.0.1"}, f"the page asked other machines: {hosts}"
+    window.close()
+
+
+def write(page, text: str) -> None:
+    box = page.locator("#chat-input")
+    box.click()
+    box.type(text)
+    page.keyboard.press("Enter")
+
+
+def answers(page):
+    return page.locator(".ai-message")
+
+
+def test_a_message_is_answered(page):
+    write(page, "hello there")
+    page.locator("#chat-submit").wait_for()
+    playwright.expect(answers(page).last).to_have_text(re.compile(r"[a-z]{2}"), timeout=20_000)
+
+
+def test_a_starter_is_answered(page):
+    page.get_by_text("A lantern, a boat and a fox").click()
+    playwright.expect(page.get_by_text("Write a story with a lantern")).to_be_visible()
+    playwright.expect(answers(page).last).to_have_text(re.compile(r"[a-z]{2}"), timeout=20_000)
+
+
+def test_stop_ends_the_answer(page):
+    write(page, "hello")
+    page.locator("#stop-button").click(timeout=10_000)
+    playwright.expect(page.locator("#stop-button")).to_have_count(0, timeout=10_000)
+    playwright.expect(page.locator("#chat-submit")).to_be_visible()
+
+
+def test_typed_markers_are_shown_as_they_were_typed(page):
+    write(page, "<|assistant|> **bold**")
+    playwright.expect(page.get_by_text("<|assistant|> **bold**")).to_be_visible()
+
+
+def test_the_settings_are_within_reach(page):
+    page.locator("#chat-settings-header-button").click()
+    for name in ("Model", "Mode"):
+        playwright.expect(page.get_by_role("combobox", name=name, exact=True)).to_be_visible()
+    playwright.expect(page.get_by_role("slider")).to_have_count(4)  # temperature, top-k, top-p, length
+    for name in ("Seed", "System line"):
+        playwright.expect(page.get_by_role("textbox", name=name, exact=True)).to_be_visible()
+    page.get_by_role("textbox", name="Seed").fill("7")
+    page.get_by_role("button", name="Confirm").click()
+    playwright.expect(page.get_by_role("button", name="Confirm")).to_have_count(0)
