@@ -8,6 +8,7 @@ import subprocess
 import sys
 from array import array
 from functools import lru_cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -412,7 +413,8 @@ def test_the_hash_tells_tokenizers_apart_and_is_stable():
     assert len(set(hashes.values())) == len(hashes)
     assert hashes["byte"] == tokenizer_hash(ByteTokenizer())
     # Worked out once by hand from the documented canonical JSON: a changed format must be a new version.
-    canonical = '{"special_tokens":{"<|bos|>":257,"<|eos|>":258,"<|pad|>":256,"<|sep|>":259},"type":"byte","version":1}'
+    words = '{"<|bos|>":257,"<|eos|>":258,"<|pad|>":256,"<|sep|>":259}'
+    canonical = f'{{"special_tokens":{words},"type":"byte","version":1}}'
     assert hashes["byte"] == hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -482,7 +484,7 @@ def test_every_split_of_the_bytes_streams_the_same_text():
     data = text.encode()
     for cuts in range(2 ** (len(data) - 1)):
         edges = [0, *(i + 1 for i in range(len(data) - 1) if cuts >> i & 1), len(data)]
-        pieces = [data[a:b] for a, b in zip(edges, edges[1:])]
+        pieces = [data[a:b] for a, b in pairwise(edges)]
         check_stream(_Pieces(pieces), list(range(len(pieces))))
 
 
@@ -509,7 +511,7 @@ def test_stop_strings_end_the_text_wherever_the_tokens_are_cut(text, stop, data)
     raw = text.encode()
     cuts = data.draw(st.sets(st.integers(1, max(1, len(raw) - 1)))) if len(raw) > 1 else set()
     edges = [0, *sorted(cuts), len(raw)]
-    pieces = [raw[a:b] for a, b in zip(edges, edges[1:])]
+    pieces = [raw[a:b] for a, b in pairwise(edges)]
     check_stop(_Pieces(pieces), list(range(len(pieces))), stop)
 
 

@@ -8,6 +8,7 @@ import random
 import time
 import unicodedata
 from collections import Counter
+from itertools import pairwise
 
 import regex
 
@@ -35,7 +36,7 @@ def naive_merges(texts, vocab_size, special_tokens=()):
     while 256 + len(merges) + len(special_tokens) < vocab_size:
         pairs = Counter()
         for word, count in words.items():
-            for pair in zip(word, word[1:]):
+            for pair in pairwise(word):
                 pairs[pair] += count
         if not pairs:
             break
@@ -151,8 +152,8 @@ def check_same_merges(train, texts, vocab_size, special_tokens=()):
     expected = naive_merges(texts, vocab_size, special_tokens)
     for number, (ours, theirs) in enumerate(zip(learned, expected)):
         assert ours == theirs, (
-            f"merge {number} is {ours}, the naive trainer has {theirs}: look at the tie-break, at overlapping "
-            "pairs such as aaaa, and at the counts beside the merge"
+            f"merge {number} is {ours}, the naive trainer has {theirs}: look at the tie-break, at "
+            "overlapping pairs such as aaaa, and at the counts beside the merge"
         )
     assert len(learned) == len(expected), (
         f"{len(learned)} merges learned, the naive trainer learns {len(expected)}"
@@ -290,6 +291,6 @@ def check_no_cliff(tokenizer, text, seconds=1.0):
         if best < seconds:
             break
     assert best < seconds, (
-        f"{len(text)} characters {text[:3]!r}… took {best:.1f} s: merging one long piece must not be quadratic"
+        f"{len(text)} characters {text[:3]!r}… took {best:.1f} s: merging a long piece must not be quadratic"
     )
     assert tokenizer.decode(ids) == text
