@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ SHINGLE_WORDS = 8
 KEEP_ONE_IN = 4
 THRESHOLD = 0.8
 MAX_CHECKED = 500
-_BLOCK_WORDS = 200_000
+_BLOCK_CHARS, _BLOCK_TEXTS = 200_000, 1_000  # some tens of MB of arrays at most
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -79,42 +79,61 @@ def count_near_duplicates(
     if not len(val):
         return NearDuplicates()
 
-    # An index from shingle to the validation documents that hold it (compressed rows).
-    order = np.argsort(val_hash, kind="stable")
-    val_doc = val_doc[order]
-    shingles, first, spread = np.unique(val_hash[order], return_index=True, return_counts=True)
     sizes = np.bincount(val_doc, minlength=len(val))
-    best = np.zeros(len(val), dtype=np.int64)
+    found = np.zeros(len(val), dtype=bool)
+    index = _Index(val_hash, val_doc)
     for block in _blocks(train):
-        found_hash, found_doc = _sketches(block, keep_one_in)
-        slot = np.searchsorted(shingles, found_hash)
-        slot[slot == len(shingles)] = 0
-        hit = shingles[slot] == found_hash
-        slot, found_doc = slot[hit], found_doc[hit]
-        repeats = spread[slot]
-        offsets = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        held_by = val_doc[np.repeat(first[slot], repeats) + offsets]
-        pair = np.repeat(found_doc, repeats) * len(val) + held_by
-        pairs, shared = np.unique(pair, return_counts=True)
-        np.maximum.at(best, pairs % len(val), shared)
-    return NearDuplicates(checked=len(val), count=int(np.sum(best >= threshold * sizes)))
+        shared = index.shared(*_sketches(block, keep_one_in), len(block), len(val))
+        fresh = ~found & (shared.max(axis=0) >= threshold * sizes)
+        if fresh.any():  # what is found need not be looked for again: alike texts cost one look, not many
+            found |= fresh
+            wanted = ~found[val_doc]
+            index = _Index(val_hash[wanted], val_doc[wanted])
+    return NearDuplicates(checked=len(val), count=int(found.sum()))
+
+
+class _Index:
+    """From a shingle to the validation documents that hold it (compressed rows)."""
+
+    def __init__(self, hashes: NDArray[np.uint64], documents: NDArray[np.int64]) -> None:
+        order = np.argsort(hashes, kind="stable")
+        self.documents = documents[order]
+        self.shingles, self.first, self.spread = np.unique(
+            hashes[order], return_index=True, return_counts=True
+        )
+
+    def shared(
+        self, hashes: NDArray[np.uint64], owners: NDArray[np.int64], n_owners: int, n_documents: int
+    ) -> NDArray[np.int64]:
+        """How many shingles each owner shares with each validation document: (n_owners, n_documents)."""
+        if not len(self.shingles):
+            return np.zeros((n_owners, n_documents), dtype=np.int64)
+        slot = np.minimum(np.searchsorted(self.shingles, hashes), len(self.shingles) - 1)
+        hit = self.shingles[slot] == hashes
+        slot, owners = slot[hit], owners[hit]
+        repeats = self.spread[slot]
+        steps = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        holders = self.documents[np.repeat(self.first[slot], repeats) + steps]
+        cells = np.repeat(owners, repeats) * n_documents + holders
+        return np.bincount(cells, minlength=n_owners * n_documents).reshape(n_owners, n_documents)
 
 
 def _plus(a: NearDuplicates, b: NearDuplicates) -> NearDuplicates:
     return NearDuplicates(a.checked + b.checked, a.count + b.count)
 
 
-def _blocks(texts: Sequence[str]) -> list[list[str]]:
+def _blocks(texts: Sequence[str]) -> Iterator[list[str]]:
     """Group texts so that one block's arrays stay small, whatever the corpus holds."""
-    blocks: list[list[str]] = [[]]
+    block: list[str] = []
     size = 0
     for text in texts:
-        if size > _BLOCK_WORDS * 6:
-            blocks.append([])
-            size = 0
-        blocks[-1].append(text)
+        block.append(text)
         size += len(text)
-    return blocks
+        if size >= _BLOCK_CHARS or len(block) == _BLOCK_TEXTS:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def _sketches(texts: Sequence[str], keep_one_in: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

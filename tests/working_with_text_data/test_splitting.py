@@ -110,6 +110,14 @@ class TestNearDuplicates:
         assert found.checked == len(val)
         assert found.count == counted_one_by_one(train, val) >= 6
 
+    def test_the_size_of_the_blocks_does_not_matter(self, monkeypatch):
+        train, val = edited_corpus(0)
+        whole = count_near_duplicates(train, val)
+        monkeypatch.setattr("working_with_text_data.near_duplicates._BLOCK_TEXTS", 7)
+        assert count_near_duplicates(train, val) == whole
+        monkeypatch.setattr("working_with_text_data.near_duplicates._BLOCK_CHARS", 1)
+        assert count_near_duplicates(train, val) == whole
+
     def test_the_sample_is_close_to_the_definition(self):
         exact = estimated = 0
         for seed in range(12):
