@@ -7,6 +7,7 @@ read in one look. The mutation tests call the same functions on code with a clas
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 from pathlib import Path
@@ -96,6 +97,25 @@ def check_one_batch_is_overfitted(model: GPT, steps: int = 150, lr: float = 1e-2
         f"after {steps} steps on one batch the loss is still {loss:.3f}, wanted < 0.05: a healthy model "
         "memorises 64 tokens. Look for a detached tensor, a target shift, or a missing position"
     )
+
+
+@torch.no_grad()
+def check_ignored_targets(model: GPT) -> None:
+    """The loss is the mean over the targets that count; -100 marks those that do not."""
+    ids, targets = some_ids(2, 6), some_ids(2, 6, seed=1)
+    targets[0, :4] = -100
+    targets[1, 2] = -100
+    output = model(ids, targets=targets)
+    log_p = torch.log_softmax(output.logits.double(), dim=-1)
+    kept = [
+        -log_p[b, t, targets[b, t]].item()
+        for b, t in itertools.product(range(2), range(6))
+        if targets[b, t] != -100
+    ]
+    wanted, got = sum(kept) / len(kept), output.loss.item()
+    assert abs(got - wanted) < 1e-6, f"the loss is {got:.4f}, without the ignored targets {wanted:.4f}"
+    nothing = model(ids, targets=torch.full((2, 6), -100)).loss.item()
+    assert nothing == 0, f"a batch whose targets are all ignored has loss {nothing}: 0 / 0 must not be NaN"
 
 
 # LG6, LG7 -------------------------------------------------------------------------------------------
