@@ -12,7 +12,7 @@ _HOME = {
     "Trainer": "trainer",
     "TrainResult": "trainer",
     "Callback": "callbacks",
-    "train": "recipe",
+    "train": "train",  # the command's module, which is callable: train(config) -> Run
     "prepare_data": "recipe",
     "save_checkpoint": "checkpoints",
     "load_checkpoint": "checkpoints",
@@ -60,7 +60,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'pretraining' has no attribute {name!r}; it has {', '.join(_HOME)}")
-    return getattr(import_module(f"pretraining.{_HOME[name]}"), name)
+    module = import_module(f"pretraining.{_HOME[name]}")
+    return module if _HOME[name] == name else getattr(module, name)
 
 
 def __dir__() -> list[str]:

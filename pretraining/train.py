@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from utils.cli import run_main
@@ -111,6 +112,22 @@ def _print_result(run: Any, result: dict[str, Any]) -> None:
     )
     print(f"run: {run.path}")
     print(f"next: scratchbook sample {run.id}   or   python -m pretraining.plot_curves {run.path}")
+
+
+class _CallableModule(ModuleType):
+    """`pretraining.train` is a function in the book's imports and a module on the command line.
+
+    Importing the module sets the package's attribute of that name, so the two cannot be kept apart; the
+    module can be called instead.
+    """
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        from pretraining.recipe import train
+
+        return train(*arguments, **named)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 
 if __name__ == "__main__":

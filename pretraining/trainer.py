@@ -37,7 +37,7 @@ from pretraining.run_lock import run_lock
 from pretraining.run_state import Progress, TrainResult
 from pretraining.samples import sample_texts
 from pretraining.stopping import StopRequest
-from utils.device import pick_device, pick_dtype
+from utils.device import exact_fast_matmul, pick_device, pick_dtype
 from utils.errors import RunFailure, UserError, one_line
 from utils.runs import Run
 from utils.seeding import capture_rng, restore_rng, set_seed
@@ -288,11 +288,8 @@ class Trainer:
                 stack.enter_context(run_lock(self.run.path))
             if self.checkpoint_dir is not None:
                 remove_left_overs(self.checkpoint_dir)
-            if self.config.exact_fast_matmul and self.device.type == "cpu":
-                with contextlib.suppress(ImportError):
-                    from utils.matmul import enable_exact_fast_matmul
-
-                    enable_exact_fast_matmul()
+            on_cpu = self.device.type == "cpu"
+            stack.enter_context(exact_fast_matmul(self.config.exact_fast_matmul and on_cpu))
             self._clock = time.perf_counter()
             try:
                 yield
