@@ -257,6 +257,16 @@ def test_overflow_stop_ends_when_the_block_is_full(use_cache):
         assert row == expected[: len(row)]
 
 
+def test_overflow_stop_lets_each_row_of_a_ragged_batch_fill_its_own_block():
+    model = build(block_size=8)
+    prompts = [some_ids(1, n, seed=n)[0].tolist() for n in (7, 2, 8, 5)]
+    rows = generate(model, prompts, max_new_tokens=30, sampling=Sampling(temperature=0.0), on_overflow="stop")
+    for prompt, row in zip(prompts, rows):
+        room = 8 - len(prompt)
+        assert len(row) in (room, room + 1), f"{len(row)} tokens after {len(prompt)} in a block of 8"
+        assert row == greedy_by_hand(model, torch.tensor([prompt]), len(row))[0]
+
+
 @variants
 def test_overflow_slide_equals_an_uncached_loop_over_the_last_block(variant):
     model = build(**{**variant, "block_size": 8})

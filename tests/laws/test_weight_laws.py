@@ -10,6 +10,7 @@ import pytest
 import torch
 from model_checks import ALL_VARIANTS, assert_close, build, some_ids, variant_id
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 from weight_checks import (
     check_gpt2_parity,
     check_ignored_targets,
@@ -23,6 +24,7 @@ from weight_checks import (
 
 from gpt_model import GPT, GPTConfig, Sampling, generate, preset
 from gpt_model.config import CHOICES
+from gpt_model.costs import cache_bytes, forward_flops, parameter_breakdown
 from utils.errors import UserError
 
 all_variants = pytest.mark.parametrize("variant", ALL_VARIANTS, ids=variant_id)
@@ -32,7 +34,14 @@ all_variants = pytest.mark.parametrize("variant", ALL_VARIANTS, ids=variant_id)
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"n_embd": 32, "n_head": 2, "n_layer": 3}, {"n_inner": 40}, {"layer_norm_epsilon": 1e-3}],
+    [
+        {},
+        {"n_embd": 32, "n_head": 2, "n_layer": 3},
+        {"n_inner": 40},
+        {"layer_norm_epsilon": 1e-3},
+        {"activation_function": "gelu"},
+        {"tie_word_embeddings": False},
+    ],
     ids=str,
 )
 def test_imported_gpt2_weights_give_transformers_logits(tmp_path, fields):
@@ -69,6 +78,15 @@ def test_gpt2_files_without_prefix_or_with_mask_buffers_are_read_too(tmp_path):
 
     for name, change in (("bare", without_prefix), ("buffers", with_buffers)):
         check_gpt2_parity(reference, rewrite_weights(tmp_path / "saved", tmp_path / name, change))
+
+
+@pytest.mark.parametrize(
+    "field", [{"scale_attn_by_inverse_layer_idx": True}, {"activation_function": "silu"}], ids=str
+)
+def test_a_gpt2_that_computes_something_else_is_refused_by_name(tmp_path, field):
+    tiny_gpt2(**field).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=next(iter(field))):
+        GPT.from_pretrained(str(tmp_path))
 
 
 def test_a_missing_a_surplus_or_a_misshapen_gpt2_weight_is_named(tmp_path):
@@ -113,6 +131,33 @@ def test_num_parameters_counts_each_storage_once(variant):
         model = build(tie_weights=tie, **variant)
         storages = {p.untyped_storage().data_ptr(): p.numel() for p in model.parameters()}
         assert model.num_parameters() == sum(storages.values())
+
+
+@all_variants
+def test_the_breakdown_sums_to_the_whole(variant):
+    for tie in (True, False):
+        model = build(tie_weights=tie, **variant)
+        parts = parameter_breakdown(model.config)
+        assert sum(parts.values()) == sum(p.numel() for p in model.parameters()), parts
+        assert parts["token embedding"] == model.config.vocab_size * model.config.n_embd
+        assert parts["output head"] == (0 if tie else model.config.vocab_size * model.config.n_embd)
+
+
+@pytest.mark.parametrize("mlp", CHOICES["mlp"])
+@pytest.mark.parametrize("position", CHOICES["position"])
+def test_flops_equal_torchs_own_counter(position, mlp):
+    model = build(position=position, mlp=mlp, attn_backend="manual")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(some_ids(3, 11))
+    assert forward_flops(model.config, 3, 11) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_estimate_of_a_cache_is_what_it_allocates(dtype):
+    model = build(n_layer=3, n_head=4, n_embd=32)
+    cache = model.new_cache(2, 10, dtype)
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in (cache.k, cache.v)}
+    assert cache_bytes(model.config, 2, 10, dtype) == cache.nbytes == sum(held.values())
 
 
 # LG5 ------------------------------------------------------------------------------------------------
