@@ -131,7 +131,10 @@ class GPTConfig:
             raise UserError(f"unknown model setting {', '.join(unknown)}: valid ones are {', '.join(known)}")
         if "vocab_size" not in values:
             raise UserError("the model configuration has no vocab_size: add it")
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:  # a string where a number belongs, in a file that someone edited
+            raise UserError(f"the model configuration has a value of the wrong type: {error}") from None
 
 
 def _gpt2(n_layer: int, n_head: int, n_embd: int) -> dict[str, Any]:

@@ -63,7 +63,11 @@ def find_checkpoint(ref: str | Path, *, root: Path | None = None) -> Path:
         return _inside(path, "last")
     from utils.runs import find_run
 
-    return _inside(find_run(name, root=root).path, "last")
+    try:
+        run = find_run(name, root=root)
+    except UserError as error:
+        raise UserError(f"{name!r} is neither a folder nor a run: {error}") from None
+    return _inside(run.path, "last")
 
 
 def is_checkpoint(folder: Path) -> bool:
