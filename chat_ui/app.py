@@ -17,6 +17,7 @@ import os
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 # Chainlit reads its settings and writes its files where this points, and it looks only once.
 os.environ.setdefault("CHAINLIT_APP_ROOT", str(Path(__file__).resolve().parent))
@@ -75,6 +76,11 @@ def talk() -> Talk:
     return state
 
 
+async def load(ref: str) -> Any:
+    """The model `ref`, or the first choice for "". A thread reads the disk, the event loop waits for it."""
+    return await asyncio.to_thread(lambda: shelf().get(ref or shelf().default()))
+
+
 @cl.set_starters
 async def starters(user: cl.User | None = None, language: str | None = None) -> list[cl.Starter]:
     """Four things to click on before the first message."""
@@ -87,8 +93,8 @@ async def on_chat_start() -> None:
     state = talk()
     try:
         choices = await asyncio.to_thread(shelf().choices)
-        ref = shelf().default()
-        loaded = await asyncio.to_thread(shelf().get, ref)
+        ref = await asyncio.to_thread(shelf().default)
+        loaded = await load(ref)
     except ScratchbookError as error:
         await cl.ErrorMessage(content=str(error)).send()
         return
@@ -172,7 +178,7 @@ async def on_settings_update(values: dict) -> None:
     state = talk()
     try:
         settings = from_panel(values)
-        loaded = await asyncio.to_thread(shelf().get, settings.model)
+        loaded = await load(settings.model)
     except ScratchbookError as error:
         await cl.ErrorMessage(content=f"{error} (the settings are as they were)").send()
         return
@@ -204,7 +210,7 @@ async def answer(state: Talk) -> None:
     """Write the next answer into the window, until its end, its limit, or Stop."""
     stop = state.writing = threading.Event()
     settings = state.settings
-    loaded = await asyncio.to_thread(shelf().get, settings.model)
+    loaded = await load(settings.model)
     # Encoding a very long message takes a while, too.
     prompt = await asyncio.to_thread(prepare, state.conversation, settings, loaded)
     if prompt.fitted.left_out:

@@ -20,9 +20,11 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one chat window. `top_k` 0 and `top_p` 1 are off; `seed` None draws a new one each time."""
+    """Settings of one chat window. `model` "" is the server's first choice, `top_k` 0 and
+    `top_p` 1 are off, `seed` None draws a new one for each answer.
+    """
 
-    model: str = "assets"
+    model: str = ""
     mode: str = "chat"
     temperature: float = 0.8
     top_k: int = 50

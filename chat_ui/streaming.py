@@ -96,18 +96,18 @@ async def background(
         while item is not None:
             if loop.time() < due:
                 await asyncio.sleep(due - loop.time())
-            text = ""
+            text, failure = "", None
             while item is not None:
-                piece, error = item
-                if error is not None:
-                    raise error
+                piece, failure = item
                 text += piece
-                if queue.empty():
+                if failure is not None or queue.empty():
                     break
                 item = queue.get_nowait()
             if text:
                 due = loop.time() + every
                 yield text
+            if failure is not None:
+                raise failure  # after the text that came before it
             if item is not None:
                 item = await queue.get()
 

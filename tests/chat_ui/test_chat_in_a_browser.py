@@ -50,7 +50,8 @@ def write(page, text: str) -> None:
     box = page.locator("#chat-input")
     box.click()
     box.type(text)
-    page.keyboard.press("Enter")
+    # The button is enabled once the page is connected; until then Enter would be dropped.
+    page.locator("#chat-submit:enabled").click(timeout=20_000)
 
 
 def answers(page):
@@ -59,7 +60,6 @@ def answers(page):
 
 def test_a_message_is_answered(page):
     write(page, "hello there")
-    page.locator("#chat-submit").wait_for()
     playwright.expect(answers(page).last).to_have_text(re.compile(r"[a-z]{2}"), timeout=20_000)
 
 
@@ -71,9 +71,13 @@ def test_a_starter_is_answered(page):
 
 def test_stop_ends_the_answer(page):
     write(page, "hello")
-    page.locator("#stop-button").click(timeout=10_000)
-    playwright.expect(page.locator("#stop-button")).to_have_count(0, timeout=10_000)
-    playwright.expect(page.locator("#chat-submit")).to_be_visible()
+    page.locator("#stop-button").click(timeout=20_000)
+    playwright.expect(page.locator("#stop-button")).to_have_count(0, timeout=20_000)
+    playwright.expect(page.get_by_text("Task manually stopped.")).to_be_visible()
+    shown = answers(page).first.inner_text()
+    page.wait_for_timeout(300)
+    assert answers(page).first.inner_text() == shown, "the answer went on after Stop"
+    assert len(shown) < 4000, "Stop came after the whole answer"
 
 
 def test_typed_markers_are_shown_as_they_were_typed(page):

@@ -56,13 +56,21 @@ def test_the_generator_runs_in_another_thread():
     assert got == ["False"]
 
 
-def test_an_error_is_raised_where_the_pieces_are_read():
+@pytest.mark.parametrize("every", [0.0, 0.05])
+def test_an_error_is_raised_where_the_pieces_are_read(every):
     def fails(stop):
         yield "a"
         raise ValueError("the weights are gone")
 
-    with pytest.raises(ValueError, match="weights are gone"):
-        asyncio.run(collect(fails))
+    async def read():
+        got = []
+        with pytest.raises(ValueError, match="weights are gone"):
+            async with background(fails, every=every) as pieces:
+                async for piece in pieces:
+                    got.append(piece)
+        return got
+
+    assert asyncio.run(read()) == ["a"], "what came before the error must not be lost"
 
 
 def test_an_error_before_the_first_piece_is_raised_too():

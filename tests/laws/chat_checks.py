@@ -176,9 +176,8 @@ class Window:
 
     def streamed(self, since: int = 0) -> str:
         """Everything the page was sent as pieces of an answer."""
-        first = [data["output"] for event, data in self.events[since:] if event == "stream_start"]
-        rest = [data["token"] for event, data in self.events[since:] if event == "stream_token"]
-        return "".join(first + rest)
+        part = {"stream_start": "output", "stream_token": "token"}
+        return "".join(data[part[event]] for event, data in self.events[since:] if event in part)
 
     def said(self, since: int = 0) -> list[str]:
         """Whole messages that appeared at once: notes, errors."""
@@ -367,7 +366,7 @@ def check_cancelled_chats_leave_nothing(tmp_path: Path, chats: int = 100) -> Non
     async def one() -> None:
         window = await Window().open(max_new_tokens=240)
         await window.send("a story please")
-        await window.wait_for_pieces(2)
+        await window.wait_for_pieces(1)
         await window.stop()
         await window.finished()
         await window.close()
