@@ -98,7 +98,7 @@ def compare(
 @contextlib.contextmanager
 def _collector_resting() -> Iterator[None]:
     was_on = gc.isenabled()
-    gc.collect()
+    gc.collect(1)  # the young objects: what the last candidate left behind
     gc.disable()
     try:
         yield

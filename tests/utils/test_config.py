@@ -41,6 +41,8 @@ class Config:
     model: Model = field(default_factory=Model)
     draft: Model | None = None
     text: str | None = None
+    prompts: list[str] = field(default_factory=list)
+    stop: tuple[str, ...] = ()
     name: str = "demo"
     out: Path = Path("out")
     compile: bool = False
@@ -86,6 +88,8 @@ def test_the_last_layer_wins(tmp_path):
         ("text=a: b, [c", "text", "a: b, [c"),
         ("text=", "text", ""),
         ("text=???", "text", "???"),
+        ('prompts=["a: b", c]', "prompts", ["a: b", "c"]),
+        ("stop=[x]", "stop", ("x",)),
         ("name=null", "name", "null"),
         ("name=yes", "name", "yes"),
         ("out=a/b c", "out", Path("a/b c")),

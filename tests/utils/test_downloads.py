@@ -59,7 +59,7 @@ class Server:
             data = b"\xff" + DATA[1:]
         if path == "too-long":
             data = DATA + b"extra"
-        if path == "no-range":
+        if path.startswith("no-range"):
             start = 0
         if start >= len(data):
             return handler.send_error(416)
@@ -146,6 +146,14 @@ def test_a_line_that_brings_nothing_is_given_up(server, get, tmp_path):
 def test_a_server_that_ignores_range_sends_it_all_again(server, get):
     assert get("no-range").read_bytes() == DATA
     assert server.requests[1] == ("/no-range", "bytes=200000-")
+
+
+def test_a_longer_part_leaves_no_tail_when_it_is_all_sent_again(server, get, tmp_path):
+    part = tmp_path / "corpus" / "book.txt.part"
+    part.parent.mkdir()
+    part.write_bytes(DATA + b"tail")
+    assert get("no-range-whole").read_bytes() == DATA
+    assert server.count("no-range-whole") == 1
 
 
 def test_a_server_that_lies_about_the_range_is_asked_from_the_start(server, get):

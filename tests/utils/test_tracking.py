@@ -65,7 +65,7 @@ class Broken:
 
     def log(self, record):
         self.calls += 1
-        record["loss"] = "spoilt"
+        record["loss"] = -1.0
         raise OSError(errno.ENOSPC, "no space left")
 
     def close(self):
@@ -76,8 +76,8 @@ def test_a_failing_sink_warns_once_and_the_others_get_everything(tmp_path):
     warnings = []
     broken, good = Broken(), JsonlSink(tmp_path / "m.jsonl")
     multi = MultiSink([broken, good], warn=warnings.append)
-    multi.log(RECORD)
-    multi.log(RECORD)
+    multi.log(dict(RECORD))
+    multi.log(dict(RECORD))
     multi.close()
     assert len(warnings) == 1 and "Broken fails (OSError" in warnings[0]
     assert broken.calls == 2, "it is tried again: a disk may have been cleared"
@@ -94,5 +94,5 @@ def test_ctrl_c_is_not_swallowed():
 
 
 def test_the_default_warning_goes_to_stderr(capsys):
-    MultiSink([Broken()]).log(RECORD)
+    MultiSink([Broken()]).log(dict(RECORD))
     assert "warning: Broken fails" in capsys.readouterr().err
