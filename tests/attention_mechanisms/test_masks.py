@@ -30,7 +30,7 @@ def test_more_queries_than_keys_is_an_error_with_both_numbers():
 
 @pytest.mark.parametrize("bad", [torch.ones(3), torch.ones(2, 3), torch.ones(1, 1, 2, 3).bool()])
 def test_a_mask_of_the_wrong_shape_or_dtype_is_named(bad):
-    with pytest.raises(UserError, match="attention_mask has (shape|dtype)"):
+    with pytest.raises(UserError, match=r"attention_mask has (shape|dtype)"):
         padding_mask(bad)
 
 

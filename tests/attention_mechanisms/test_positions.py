@@ -71,7 +71,7 @@ def test_bad_input_is_named():
     with pytest.raises(UserError, match="half_split, interleaved"):
         RotaryPositions(8, 16, layout="neox")
     x = torch.randn(1, 1, 4, 8)
-    with pytest.raises(UserError, match="13..16 reach past block_size 16"):
+    with pytest.raises(UserError, match=r"13\.\.16 reach past block_size 16"):
         RotaryPositions(8, 16)(x, x, start=13)
 
 

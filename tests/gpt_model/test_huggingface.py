@@ -37,7 +37,7 @@ def test_a_name_is_found_in_the_cache_also_under_its_owner(gpt2_folder, tmp_path
 def test_a_name_that_is_not_there_offline_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set: put its config.json and model.safetensors"):
+    with pytest.raises(UserError, match=r"HF_HUB_OFFLINE is set: put its config\.json and model.safetensors"):
         GPT.from_pretrained("gpt2")
 
 
