@@ -172,7 +172,7 @@ def find_checkpoint(place: Any, which: str | int = "last") -> tuple[Path, str | 
         )
     older = [p for p in reversed(folders) if p.name != wanted]
     older.sort(key=lambda p: int(p.name[5:]) > int(wanted[5:]))  # older ones first, then newer ones
-    tried = []
+    tried: list[str] = []
     for folder in [root / wanted, *older]:
         wrong = damage(folder)
         if wrong is None:

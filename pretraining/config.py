@@ -51,6 +51,8 @@ class TrainConfig:
     beta1: float = _key(0.9, "AdamW: memory of the gradient")
     beta2: float = _key(0.95, "AdamW: memory of its square")
     eps: float = _key(1e-8, "AdamW: floor of the divisor")
+    muon_lr: float = _key(0.02, "optimizer=muon: peak for hidden matrices; the rest takes lr")
+    muon_momentum: float = _key(0.95, "optimizer=muon: memory of the gradient")
     clip: float = _key(1.0, "largest global gradient norm; 0 measures without clipping")
 
     dtype: str = _key("auto", "of the forward pass: auto, fp32, bf16; weights, loss and norms stay fp32")
@@ -110,7 +112,8 @@ class TrainConfig:
         _need(0 <= self.cooldown <= 1, "cooldown", self.cooldown, "it is a share between 0 and 1", "set 0.4")
         known = "training knows auto, fp32 and bf16 (fp16 would need a loss scaler)"
         _need(self.dtype in ("auto", "fp32", "bf16"), "dtype", self.dtype, known, "set dtype=auto")
-        for name in ("beta1", "beta2"):
+        _need(self.muon_lr > 0, "muon_lr", self.muon_lr, "a learning rate is positive", "try muon_lr=0.02")
+        for name in ("beta1", "beta2", "muon_momentum"):
             _need(
                 0 <= getattr(self, name) < 1,
                 name,

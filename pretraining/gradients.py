@@ -8,7 +8,8 @@ after the last micro-batch. Left out: more than one process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # ids (B, T) and labels (B, T), int64
 
 
 def accumulate(
-    model: nn.Module,
+    model: Callable[..., Any],
     micro_batches: Sequence[Batch],
     *,
     device: torch.device | str = "cpu",

@@ -16,7 +16,11 @@ import torch
 from torch import nn
 
 from pretraining.config import TrainConfig
+from pretraining.muon import Muon, Together
+from utils.device import pick_dtype
 from utils.errors import UserError
+
+AnyOptimizer = torch.optim.Optimizer | Together
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -38,9 +42,13 @@ def decay_groups(named: dict[str, nn.Parameter], weight_decay: float) -> list[di
     return [group for group in groups if group["params"]]
 
 
-def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def adamw(model: nn.Module, config: TrainConfig) -> AnyOptimizer:
     """AdamW over exact decay groups; the fused kernel where torch has one for the device."""
-    named = trainable(model)
+    return adamw_for(trainable(model), config)
+
+
+def adamw_for(named: dict[str, nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW for these parameters alone."""
     kinds = {p.device.type for p in named.values()}
     floats = all(p.is_floating_point() for p in named.values())
     fused = floats and kinds <= {"cpu", "cuda", "mps", "xpu"} and _fused_works(kinds)
@@ -65,10 +73,29 @@ def _fused_works(kinds: set[str]) -> bool:
     return True
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, TrainConfig], torch.optim.Optimizer]] = {"adamw": adamw}
+def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The trainable matrices inside the blocks: what maps the residual stream to itself.
+
+    Embeddings and the head look up or score tokens; they and all vectors are not among them.
+    """
+    return {name: p for name, p in trainable(model).items() if p.dim() == 2 and "blocks." in name}
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def muon(model: nn.Module, config: TrainConfig) -> AnyOptimizer:
+    """Muon for the hidden matrices at `muon_lr`, AdamW for everything else at `lr`."""
+    hidden = hidden_matrices(model)
+    if not hidden:
+        raise UserError("optimizer=muon finds no trainable matrix in the model's blocks: use optimizer=adamw")
+    rest = {name: p for name, p in trainable(model).items() if name not in hidden}
+    dtype = pick_dtype("auto", next(iter(hidden.values())).device)
+    first = Muon(hidden.items(), config.muon_lr, config.muon_momentum, config.weight_decay, dtype=dtype)
+    return Together(adamw_for(rest, config), first) if rest else Together(first)
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, TrainConfig], AnyOptimizer]] = {"adamw": adamw, "muon": muon}
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> AnyOptimizer:
     """The optimizer that `config.optimizer` names, each group with its peak rate in `initial_lr`."""
     if config.optimizer not in OPTIMIZERS:
         raise UserError(

@@ -103,7 +103,7 @@ def draw(plot: Plot, runs: Mapping[str, Mapping[str, Mapping[int, float]]]) -> F
 
 def plot_curves(sources: Sequence[str | Path], out: Path, *, root: Path | None = None) -> list[Path]:
     """Write the figures that the sources have data for into `out`; returns their paths."""
-    runs = {}
+    runs: dict[str, dict[str, dict[int, float]]] = {}
     for source in sources:
         name = (
             Path(source).stem if Path(source).is_file() else Path(find_run(str(source), root=root).path).name

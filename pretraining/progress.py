@@ -57,7 +57,7 @@ class ProgressBar(Callback):
         self._start = (trainer.progress(), trainer.elapsed())
         if trainer.now.step:
             note = f" ({trainer.resume_note})" if trainer.resume_note else ""
-            self.console.print(f"{self.title}: going on from step {trainer.now.step}{note}")
+            self.console.print(f"{self.title}: going on from step {trainer.now.step}{note}", soft_wrap=True)
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}"))
             self._bar = Progress(*columns, console=self.console, auto_refresh=False, transient=True)
@@ -76,7 +76,7 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.update(self._task, completed=record["progress"], status=status, refresh=True)
         else:
-            self.console.print(f"{self.title}: {status}")
+            self.console.print(f"{self.title}: {status}", soft_wrap=True)
 
     def status(self, record: dict[str, Any]) -> str:
         """One line: share, step, loss, speed, time left."""
@@ -92,14 +92,15 @@ class ProgressBar(Callback):
         bits = "" if result.bits_per_byte is None else f", {result.bits_per_byte:.3f} bits per byte"
         self.console.print(
             f"{self.title}: step {trainer.now.step}: validation loss {result.loss:.4f} "
-            f"(perplexity {result.perplexity:.1f}{bits}) on {result.tokens:,} tokens"
+            f"(perplexity {result.perplexity:.1f}{bits}) on {result.tokens:,} tokens",
+            soft_wrap=True,  # a log file has no width
         )
 
     def on_sample(self, trainer: Trainer, samples: list[dict[str, Any]]) -> None:
         for row in samples:
             line = Text(f"{self.title}: step {row['step']}: ")
             line.append(row["prompt"], style="bold").append(row["text"], style="italic")
-            self.console.print(line)
+            self.console.print(line, soft_wrap=True)
 
     def on_save(self, trainer: Trainer, path: Path) -> None:
         if self._bar is None:

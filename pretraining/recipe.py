@@ -34,7 +34,7 @@ from utils.seeding import set_seed
 from utils.tracking import CsvSink
 from working_with_text_data.byte_tokenizer import ByteTokenizer
 from working_with_text_data.documents import Document, load_documents
-from working_with_text_data.splitting import split_documents
+from working_with_text_data.splitting import Split, split_documents
 from working_with_text_data.tokenizer import load_tokenizer, tokenizer_hash
 from working_with_text_data.windows import BatchLoader
 
@@ -85,21 +85,31 @@ def make_tokenizer(config: PretrainConfig, texts: Sequence[str]) -> Any:
     return load_tokenizer(config.tokenizer)
 
 
-def prepare_data(config: PretrainConfig, *, tokenizer: Any = None) -> PreparedData:
-    """Load, split, train the tokenizer (unless given) on the training part, encode both parts.
-
-    Raises UserError for text that is missing, unreadable or too short.
-    """
+def load_split(config: PretrainConfig) -> Split:
+    """The config's texts, shared out whole between training and validation."""
     documents = load_documents(config.data, max_documents=config.max_documents, seed=config.data_seed)
-    split = split_documents(documents, val_fraction=config.val_fraction, seed=config.data_seed)
-    if tokenizer is None:
-        tokenizer = make_tokenizer(config, [document.text for document in split.train])
+    return split_documents(documents, val_fraction=config.val_fraction, seed=config.data_seed)
+
+
+def encode_split(config: PretrainConfig, split: Split, tokenizer: Any) -> PreparedData:
+    """Both parts as tokens. Raises UserError when the text is too short to be judged on."""
     train, val = encode_documents(split.train, tokenizer), encode_documents(split.val, tokenizer)
     if val.size < 2:
         raise UserError(
             f"{config.data} leaves {val.size} validation tokens: give more text or a larger val_fraction"
         )
     return PreparedData(tokenizer, train, val, count_bytes_per_token(tokenizer, val), split.report.to_dict())
+
+
+def prepare_data(config: PretrainConfig, *, tokenizer: Any = None) -> PreparedData:
+    """Load, split, train the tokenizer (unless given) on the training part, encode both parts.
+
+    Raises UserError for text that is missing, unreadable or too short.
+    """
+    split = load_split(config)
+    if tokenizer is None:
+        tokenizer = make_tokenizer(config, [document.text for document in split.train])
+    return encode_split(config, split, tokenizer)
 
 
 def make_model(config: PretrainConfig, vocab_size: int) -> GPT:
@@ -122,31 +132,43 @@ def train(
     `resume` names a run ("last", an id or a path) to go on with; `config` is then that run's, with changes.
     Raises UserError for bad input, before a run folder exists, and RunFailure for what goes wrong later.
     """
-    checkpoint: Checkpoint | None = None
-    tokenizer = None
+    tokenizer, going_on = None, None
     if resume is not None:
         run = find_run(resume, stage=STAGE, root=config.runs)
         checkpoint = load_checkpoint(run)
         tokenizer = load_tokenizer(checkpoint.path / "tokenizer.json")
+        going_on = (run, checkpoint)
     pick_device(config.device)  # a missing GPU is better known before the tokenizer is trained
     data = prepare_data(config, tokenizer=tokenizer)
     model = make_model(config, data.tokenizer.vocab_size)
+    return fit(config, data, model, going_on=going_on, callbacks=callbacks)
+
+
+def fit(
+    config: PretrainConfig,
+    data: PreparedData,
+    model: GPT,
+    *,
+    run_id: str | None = None,
+    going_on: tuple[Run, Checkpoint] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train `model` on prepared data in a run of its own (named `run_id`), or go on with an earlier run."""
     block = model.config.block_size
-    batches = BatchLoader(data.train, config.batch_size, block, seed=config.seed)
-    validation = EvalBatches(data.val, block, config.batch_size)
     trainer = Trainer(
         model,
         config,
-        batches,
-        val_batches=validation,
+        BatchLoader(data.train, config.batch_size, block, seed=config.seed),
+        val_batches=EvalBatches(data.val, block, config.batch_size),
         tokenizer=data.tokenizer,
         callbacks=callbacks,
         bytes_per_token=data.bytes_per_token,
     )
-    if checkpoint is None:
+    if going_on is None:
         inputs = {"data": _input(config.data), **data.identity(), "split": data.report}
-        run = Run.create(STAGE, to_dict(config), root=config.runs, inputs=inputs)
+        run = Run.create(STAGE, to_dict(config), root=config.runs, inputs=inputs, run_id=run_id)
     else:
+        run, checkpoint = going_on
         _same_data(run, data)
         trainer.resume(checkpoint)
         run.resume()

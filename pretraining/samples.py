@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-
 from gpt_model.generation import Sampling, generate
 from pretraining.evaluation import evaluating
 
@@ -23,7 +21,7 @@ def end_id(tokenizer: Any) -> int | None:
 
 
 def sample_texts(
-    model: nn.Module,
+    model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
     *,
@@ -36,7 +34,7 @@ def sample_texts(
 
     Prompts are cut on the left to fit the block together with one new token. Mode and RNG are restored.
     """
-    block = int(model.config.block_size)  # type: ignore[union-attr,arg-type]
+    block = int(model.config.block_size)
     end = end_id(tokenizer)
     texts = []
     with evaluating(model):

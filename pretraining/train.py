@@ -111,7 +111,7 @@ def _print_result(run: Any, result: dict[str, Any]) -> None:
         f"(counting alone: unigram {counted['unigram']:.4f}, bigram {counted['bigram']:.4f})"
     )
     print(f"run: {run.path}")
-    print(f"next: scratchbook sample {run.id}   or   python -m pretraining.plot_curves {run.path}")
+    print(f"next: scratchbook sample --ckpt {run.id}   or   python -m pretraining.plot_curves {run.path}")
 
 
 class _CallableModule(ModuleType):

@@ -220,7 +220,7 @@ class Trainer:
             self.saved = save_checkpoint(
                 self.checkpoint_dir,
                 self.now.step,
-                save_model=self.model.save_pretrained,  # type: ignore[operator]
+                save_model=self.model.save_pretrained,  # type: ignore[arg-type]
                 state=self.state_dict(),
                 tokenizer=self.tokenizer,
                 best=best,

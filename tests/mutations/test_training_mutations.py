@@ -262,3 +262,26 @@ def test_the_checks_pass_on_the_code_as_it_is(tmp_path):
     laws.check_flipped_byte_is_found(tmp_path / "a")
     laws.check_infinite_gradient_is_skipped(tmp_path / "b")
     laws.check_resume_is_exact(tmp_path / "c", laws.replace(laws.RESUME, save_every=10, log_every=4))
+
+
+# ---------------------------------------------------------------- LP9
+
+
+def test_a_muon_without_its_transpose_or_with_plain_momentum_is_caught(monkeypatch):
+    import test_muon_laws as muon_laws
+
+    from pretraining import muon
+
+    honest = muon.Muon.step
+
+    def no_nesterov(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = self.state[p]["momentum"].clone() if self.state[p] else p.grad
+        honest(self)
+
+    monkeypatch.setattr(muon.Muon, "step", no_nesterov)
+    must_fail(muon_laws.test_ten_steps_equal_torch_muon)
+    monkeypatch.setattr(muon.Muon, "step", honest)
+    monkeypatch.setattr(muon.math, "sqrt", lambda x: 1.0)  # the longer reach of tall matrices forgotten
+    must_fail(muon_laws.test_ten_steps_equal_torch_muon)
