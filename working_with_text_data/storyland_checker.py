@@ -14,6 +14,7 @@ import re
 
 from .storyland_reading import read
 from .storyland_rules import check_surface, speaker_of
+from .storyland_syntax import check_syntax
 from .storyland_things import Things
 from .storyland_tracking import Belief, check_people, check_place, check_settled, check_wants
 from .storyland_verdict import RULES, Verdict, Violation
@@ -34,6 +35,7 @@ def check_story(text: str) -> Verdict:
     things = Things(belief)
     last_speaker, last_paragraph = "", -1
     for sentence in reading.sentences:
+        violations.extend(check_syntax(sentence))
         check_people(sentence, belief)
         check_place(sentence, belief)
         speaker = ""

@@ -233,7 +233,7 @@ def promise(t: Teller) -> None:
         t.dice.pick(
             (
                 "a promise is a promise",
-                "work first makes play sweeter",
+                "play tastes sweeter after work",
                 "trust is built one promise at a time",
                 "a kept word is worth more than gold",
             )
@@ -334,7 +334,7 @@ def rescue(t: Teller) -> None:
     t.maybe(
         0.6,
         "The {X} [licked|nuzzled|sniffed] {A}'s hand[| and closed its eyes||, as if to say thanks].",
-        "They brought the {X} [some water|a drink|crumbs|a handful of hay].",
+        "They brought [some water|a drink|crumbs|a handful of hay] for the {X}.",
         "{B} wrapped the {X} in {bhis} [coat|sweater|jacket] [until it was warm|and rocked it].",
     )
     t.gladness()

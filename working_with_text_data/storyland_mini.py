@@ -12,6 +12,7 @@ import re
 
 from .storyland_reading import mentions, read, tokens
 from .storyland_rules import check_form
+from .storyland_syntax import check_syntax
 from .storyland_world import GENDER, GLAD, PLACES, TRACKED
 
 MAX_WORDS = 60
@@ -46,7 +47,7 @@ def check_mini_story(prompt: str, answer: str) -> bool:
         reading.sentences
     ):
         return False
-    if any(check_form(s) for s in reading.sentences) or not all(
+    if any(check_form(s) or check_syntax(s) for s in reading.sentences) or not all(
         _VERB.search(s.text) for s in reading.sentences
     ):
         return False

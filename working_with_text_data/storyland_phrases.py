@@ -205,7 +205,7 @@ INDOOR_SCENES = (
     "Dust [danced|floated|glittered|drifted] in a beam of [light|sunlight|lamplight].",
     "The air smelled of [polish|old paper|cinnamon|soap|candles|warm bread|vanilla|sawdust|coffee|pepper|wet wool|nutmeg].",
     "Somewhere [a tap dripped|a floorboard creaked|a pipe gurgled|a hinge squeaked|a shutter rattled|a kettle hissed|"
-    "footsteps echoed|a radio murmured].",
+    "a footstep echoed|a radio murmured].",
     "A~ [spider|moth|beetle|fly|ladybird] [crept|crawled|wandered] slowly along {f3}.",
     "Rain [drummed|pattered|tapped|whispered] on the roof.",
     "It was [cool|warm|dim|bright|hushed|peaceful|chilly] inside, and [everything|every sound] seemed [far away|slow|very soft|close].",
@@ -219,12 +219,12 @@ INDOOR_SCENES = (
 SAD_SIGNS = (
     "[A tear|A big tear] [rolled|ran|slid] down {his} [cheek|nose|chin].",
     "{His} [lip|chin|voice] [trembled|shook|quivered].",
-    "{He} [sighed|sniffed|swallowed hard|blinked back tears|stared at the ground|hung {his} head].",
+    "{He} [sighed|sniffed|swallowed hard|blinked back the tears|stared at the ground|hung {his} head].",
     "It felt as if [the sun had gone out|a stone sat in {his} stomach|the whole day had turned grey|the wind had stolen all the colours].",
 )
 GLAD_SIGNS = (
     "{A} [laughed|cheered|beamed|grinned|giggled] and [clapped {his} hands|jumped up and down|spun in a circle|threw {his} arms in the air|did a little dance].",
-    "{A}'s [eyes shone|face lit up|smile was wide] like [a lamp|the sunrise|a full moon|a birthday candle|a rainbow|fireworks].",
+    "{A}'s [eyes shone|face lit up] like [a lamp|the sunrise|a full moon|a birthday candle|a rainbow|fireworks].",
     "{A} [hugged|thanked] {B} [again and again|with all {his} heart|so tightly that both nearly fell over|three times].",
     "{A} felt as [light as a leaf|warm as toast|tall as a giant|free as a bird|rich as a king|bright as a star].",
     "{B} [bowed|winked|blushed|nodded] and [smiled|grinned] from ear to ear.",

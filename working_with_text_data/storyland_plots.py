@@ -51,7 +51,7 @@ def lost(t: Teller) -> None:
         "[But then|Suddenly|After a while|At noon], {A} could not find the {X} [anywhere|any more].",
         "[But|Then] {A} [reached|felt] into {his} [pocket|bag], [and|only to see that] the {X} was gone.",
         "[But on the way|Somewhere] near {f1}, {A} lost the {dX}.",
-        "[Suddenly|Then|After some time] {A} noticed that the {X} was [missing|gone].",
+        "[Suddenly|Then] {A} noticed that the {X} was [missing|gone].",
     )
     t.world.lose(t.a, x)
     t.sadness()
@@ -106,7 +106,7 @@ def trade(t: Teller) -> None:
     t.set_lesson(
         t.dice.pick(
             (
-                "a fair trade makes two people happy",
+                "a fair trade is a joy for two",
                 "it never hurts to ask politely",
                 "sharing a wish is the first step to it",
                 "fair is fair",
@@ -140,7 +140,7 @@ def trade(t: Teller) -> None:
     )
     t.say(
         '"[May I have|Could I have|Will you give me] your {Y}, {B}?" asked {A}.',
-        '{A} asked, "{B}, [would you trade|would you swap|would you part with] your {Y}?"',
+        '[{A}|{He}] asked, "{B}, [would you trade|would you swap|would you part with] your {Y}?"',
         '"What a~ [lovely|fine|splendid] {Y}," said {A}. "[Would you trade it|Would you swap it|Could I have it]?"',
     )
     t.say(
@@ -241,7 +241,7 @@ def mend(t: Teller) -> None:
             (
                 "broken things can be made whole again",
                 "patience mends almost everything",
-                "a scar can make a thing dearer",
+                "every scar tells a story",
                 "it is better to mend than to throw away",
             )
         )

@@ -23,7 +23,7 @@ LOOKS = frozenset((*COLOURS, *ITEM_LOOKS, *FOOD_LOOKS, *ANIMAL_LOOKS))
 DETERMINERS = frozenset("a an the this that his her their my your our no only one".split())
 QUOTE = "\ue000"
 _NAMES = {name.lower(): name for name in GENDER}
-_TOKEN = re.compile(r"[A-Za-z]+(?:'[a-z]+)?|[.,!?;:§-]|[^\sA-Za-z]")
+_TOKEN = re.compile(r"[A-Za-z]+(?:'[a-z]+|(?<=s)')?|[.,!?;:§-]|[^\sA-Za-z]")
 _QUOTED = re.compile(r'"([^"]*)"')
 _SPEECH_AFTER = re.compile(
     rf"(?:{'|'.join(GENDER)}|He|She|The \w+|(?:His|Her) \w+) (?!told)(?:{'|'.join(sorted(SPEECH_VERBS))})\b(?! that)"
@@ -91,8 +91,10 @@ def _sentences(paragraph: str, number: int) -> list[Sentence]:
             taken += 1
             ends_speech = content[-1:] in (".", "!", "?")
             follower = rest.lstrip()
+            introduced = masked[start:position].rstrip().endswith(",") and QUOTE not in masked[start:position]
             end = ends_speech and (
-                not follower
+                introduced
+                or not follower
                 or follower[0] == QUOTE
                 or (follower[0].isupper() and not (content[-1] != "." and _SPEECH_AFTER.match(follower)))
             )

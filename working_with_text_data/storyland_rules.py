@@ -15,7 +15,8 @@ from .storyland_world import GENDER, HELPERS
 
 MIN_WORDS, MAX_WORDS = 45, 220
 _SPEECH = "|".join(sorted(SPEECH_VERBS))
-_PERSON = rf"(?:{'|'.join(GENDER)}|[Hh]e|[Ss]he|[Tt]he (?:{'|'.join(HELPERS)})|[Hh]is \w+|[Hh]er \w+)"
+_ANYONE = "|".join(GENDER)
+_PERSON = rf"(?:{_ANYONE}|[Hh]e|[Ss]he|[Tt]he (?:{'|'.join(HELPERS)})|[Hh]is \w+|[Hh]er \w+)"
 _SAID = re.compile(rf"§ (?:{_SPEECH}) (?P<who>{_PERSON})")
 _SAID_AFTER = re.compile(rf"§ (?P<who>{_PERSON}) (?:{_SPEECH})\b")
 _SAID_BEFORE = re.compile(
@@ -23,7 +24,10 @@ _SAID_BEFORE = re.compile(
 )
 _TOLD = re.compile(rf"§ (?P<who>{_PERSON}) told ")
 _ONLY_SAYS = re.compile(rf"(?P<who>{_PERSON}) only says, §$")
-_OPENING = re.compile(r"\b(?:girl|boy)\b")
+_OPENING = re.compile(
+    rf"^(?:(?!{_ANYONE}|\b[Hh](?:is|er)\b).)*?(?:\b(?:girl|boy) (?:named|called) (?:{_ANYONE})\b|"
+    rf"\b(?:{_ANYONE}),? (?:was )?an? \w+ (?:girl|boy)\b)"
+)
 ENDING_CUES = re.compile(
     r"^(?:From that day on,|That night,|On that day,|That day, \w+ learned|After that, \w+ (?:never forgot|always)|"
     r"It was the best \w+ of the whole|At supper,|At bedtime,|Over supper,|By candlelight,|That evening, \w+ told|"
@@ -52,7 +56,9 @@ def check_surface(text: str, reading: Reading) -> list[Violation]:
             sentence.text,
         ):
             found.append(Violation("no_opening", sentence.text, "a second story begins"))
-    if not ENDING_CUES.match(last):
+    if last.rstrip('"')[-1:] not in (".", "!"):
+        found.append(Violation("no_ending", last, "the text breaks off"))
+    elif not ENDING_CUES.match(last):
         found.append(Violation("no_ending", last, "the last sentence does not close the story"))
     for sentence in reading.sentences[:-1]:
         if ENDING_CUES.match(sentence.text):
