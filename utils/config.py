@@ -62,7 +62,7 @@ def load_config(cls: type[T], yaml: Path | str | None = None, overrides: Sequenc
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON types, as saved with a run; `load_config` accepts it again (infinity is null)."""
+    """A config in plain JSON types, for run.json; `load_config` reads it back (but infinity is null)."""
     return jsonable(config)
 
 
