@@ -22,7 +22,6 @@ class DemoConfig:
     train: dict[str, Any] = field(default_factory=dict)  # overrides of the training recipe: train.lr=1e-3
     tune: dict[str, Any] = field(default_factory=dict)  # overrides of the tuning recipe
     vocab_size: int = 2048
-    corpus_mb: float = 8.0  # of Storyland
     val_fraction: float = 0.02
     tune_share: float = 0.6
     tune_requests: int = 30_000
@@ -34,7 +33,7 @@ class DemoConfig:
     open: bool = False  # open the report in a browser at the end
 
     def __post_init__(self) -> None:
-        for name in ("minutes", "corpus_mb", "tune_share", "temperature"):
+        for name in ("minutes", "tune_share", "temperature"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} is {getattr(self, name)}, but it must be above 0: try {name}=1")
         for name in ("held_out", "stories", "tune_requests"):

@@ -14,42 +14,31 @@ from typing import Any
 import torch
 
 from finetuning.demo.config import DemoConfig
-from finetuning.demo.stages import END, TUNE_RECIPE, Corpus, Facts
+from finetuning.demo.stages import TUNE_RECIPE, Facts, make_config
 from finetuning.evaluation.instructions import InstructionScore, exact_match
 from finetuning.evaluation.stories import StoryScore, sample_stories, score_stories
 from finetuning.instruction.data import conversation, held_out_requests, training_examples
 from finetuning.instruction.tune import tune
 from finetuning.templates import render
-from pretraining import TrainConfig
-from pretraining.baselines import bigram_baseline, unigram_baseline
-from pretraining.evaluation import EvalBatches, count_bytes_per_token, evaluate
+from pretraining.config import TrainConfig
+from pretraining.recipe import PreparedData
 from utils.runs import Run
-from working_with_text_data import BPETokenizer
 
 
-def prove(config: DemoConfig, model: Any, tokenizer: BPETokenizer, arrays: dict[str, Any]) -> Facts:
+def prove(run: Run, data: PreparedData) -> Facts:
     """The whole validation part, once: loss, bits per byte, and what counting reaches on the same tokens."""
-    train, val = arrays["train"], arrays["val"]
-    result = evaluate(
-        model,
-        EvalBatches(val, model.config.block_size, 16),
-        device=next(model.parameters()).device,
-        bytes_per_token=count_bytes_per_token(tokenizer, val),
-    )
-    # Counting needs no more than this many tokens to be at its best for a vocabulary of a few thousand.
-    counted = train[: 4_000_000]
+    result = run.meta["result"]
     return {
-        "loss": result.loss,
-        "perplexity": result.perplexity,
-        "bits_per_byte": result.bits_per_byte,
-        "val_tokens": result.tokens,
-        "uniform": math.log(tokenizer.vocab_size),
-        "unigram": unigram_baseline(counted, val, tokenizer.vocab_size),
-        "bigram": bigram_baseline(counted, val, tokenizer.vocab_size),
+        "loss": result["val"]["loss"],
+        "perplexity": result["val"]["perplexity"],
+        "bits_per_byte": result["val"]["bits_per_byte"],
+        "val_tokens": result["val"]["tokens"],
+        "uniform": math.log(data.tokenizer.vocab_size),
+        **result["baselines"],
     }
 
 
-def judge_stories(config: DemoConfig, model: Any, tokenizer: BPETokenizer) -> Facts:
+def judge_stories(config: DemoConfig, model: Any, tokenizer: Any) -> Facts:
     """Sample stories and let the checker read them; three are kept to be shown, first a coherent one."""
     texts = sample_stories(model, tokenizer, config.stories, temperature=config.temperature, seed=config.seed)
     score = score_stories(texts)
@@ -81,27 +70,22 @@ def story_facts(score: StoryScore, temperature: float) -> Facts:
 
 
 def instruct(
-    config: DemoConfig, model: Any, tokenizer: BPETokenizer, corpus: Corpus, run: Run
-) -> tuple[Facts, InstructionScore]:
+    config: DemoConfig, model: Any, tokenizer: Any, stories: Sequence[str], run: Run, callbacks: Sequence[Any]
+) -> Facts:
     """Ask held-out requests, tune, ask them again."""
     requests = held_out_requests(config.held_out, seed=config.seed + 1)
     before = exact_match(model, tokenizer, requests)
-    wishes = corpus.train[: config.tune_requests // 12]
+    wishes = stories[: config.tune_requests // 12]
     examples = training_examples(tokenizer, config.tune_requests, seed=config.seed, stories=wishes)
     validation = []
     for request in requests:
         rendered = render(conversation(request.prompt, request.answer), tokenizer)
         validation.append((rendered.ids, rendered.trained))
-    recipe = {
-        **TUNE_RECIPE,
-        "minutes": config.minutes * config.tune_share,
-        "seed": config.seed,
-        "device": config.device,
-        **config.tune,
-    }
-    tune(model, tokenizer, examples, validation, TrainConfig(**recipe), run)
+    settings = {"minutes": config.minutes * config.tune_share, "seed": config.seed, "device": config.device}
+    recipe = make_config(TrainConfig, TUNE_RECIPE, settings, config.tune)
+    tune(model, tokenizer, examples, validation, recipe, run, callbacks=callbacks)
     after = exact_match(model, tokenizer, requests)
-    return tuning_facts(before, after), after
+    return tuning_facts(before, after)
 
 
 def tuning_facts(before: InstructionScore, after: InstructionScore) -> Facts:
@@ -125,11 +109,11 @@ def tuning_facts(before: InstructionScore, after: InstructionScore) -> Facts:
     }
 
 
-def compare_decoding(model: Any, tokenizer: BPETokenizer, prompt: str, *, rounds: int = 3) -> Facts:
+def compare_decoding(model: Any, tokenizer: Any, prompt: str, *, rounds: int = 3) -> Facts:
     """Tokens per second with and without the KV cache, in turn, on the same prompt and the same seed."""
     from gpt_model import Sampling, generate
 
-    ids = tokenizer.encode_ordinary(prompt) or [tokenizer.special_tokens[END]]
+    ids = tokenizer.encode_ordinary(prompt) or [tokenizer.special_tokens["<|endoftext|>"]]
     count = min(200, model.config.block_size - len(ids))
     speeds: dict[bool, list[float]] = {True: [], False: []}
     texts: dict[bool, list[int]] = {}
@@ -152,7 +136,7 @@ def compare_decoding(model: Any, tokenizer: BPETokenizer, prompt: str, *, rounds
 
 
 @torch.no_grad()
-def attention_map(model: Any, tokenizer: BPETokenizer, text: str, max_tokens: int = 24) -> Facts:
+def attention_map(model: Any, tokenizer: Any, text: str, max_tokens: int = 24) -> Facts:
     """The most focused head of the model on the first tokens of `text` (the one with the least entropy)."""
     from gpt_model.trace import attention_maps
 

@@ -48,7 +48,7 @@ def _head(facts: Mapping[str, Any]) -> str:
     corpus, model = facts["corpus"], facts["model"]
     return (
         f"<h1>From bytes to a chat</h1><p class=lead>{html.escape(corpus['name'])}: "
-        f"{corpus['megabytes']:.1f} MB in {corpus['documents']:,} documents; a GPT of "
+        f"{corpus['megabytes']:.1f} MB in {corpus['train_documents'] + corpus['val_documents']:,} texts; a GPT of "
         f"{model['parameters'] / 1e6:.2f} million parameters, trained for {facts['training']['minutes']:.1f} minutes "
         f"on {html.escape(facts['hardware'])}. Run {html.escape(facts['id'])}, {facts['total_seconds']:.0f} s in all.</p>"
     )

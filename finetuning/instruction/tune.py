@@ -1,9 +1,9 @@
 """Instruction tuning of a pretrained model: the pretraining Trainer on rendered conversations.
 
-Two things differ from pretraining, and both are data: the batches hold whole conversations padded
-on the right, and the labels of everything the user said are -100, so that the model is trained to
+Two things differ from pretraining, and both are data: the batches hold whole conversations packed
+into rows, and the labels of everything the user said are -100, so that the model is trained to
 answer and not to ask. InstructGPT (arXiv 2203.02155, section 3.5). Left out here: adapters (LoRA),
-packing, and templates other than the book's own.
+a mask that hides a row's conversations from each other, and templates other than the book's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from finetuning.instruction.data import Example
-from pretraining import TrainConfig, Trainer
+from pretraining.config import TrainConfig
+from pretraining.trainer import Trainer
 from utils.runs import Run
 from working_with_text_data.example_batches import ExampleBatches
 from working_with_text_data.tokenizer import Tokenizer
@@ -36,7 +37,8 @@ def tune(
     by the loader.
     """
     block = model.config.block_size
-    batches = ExampleBatches(train, config.batch_size, block, seed=config.seed)
+    # Whole conversations, one behind the other: padding each row to the longest would waste half the work.
+    batches = ExampleBatches(train, config.batch_size, block, seed=config.seed, pack=True)
     trainer = Trainer(
         model,
         config,
@@ -52,7 +54,10 @@ def tune(
 def validation_batches(
     examples: Sequence[Example], batch_size: int, block_size: int
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The validation conversations as a fixed list of (x, y) batches, each example once."""
-    loader = ExampleBatches(examples, batch_size, block_size, seed=0)
-    count = -(-len(loader) // batch_size)
-    return [next(loader) for _ in range(count)]
+    """The validation conversations as a fixed list of padded (x, y) batches, each example once, alone in its row.
+
+    Sorted by length, so that neighbours waste little padding. Examples longer than the block are left out.
+    """
+    kept = sorted((e for e in examples if len(e[0]) <= block_size), key=lambda e: len(e[0]))
+    groups = [kept[i : i + batch_size] for i in range(0, len(kept), batch_size)]
+    return [next(ExampleBatches(g, len(g), block_size, shuffle=False)) for g in groups]
