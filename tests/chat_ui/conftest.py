@@ -11,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-import chat_checks  # first: it says where Chainlit may write
+import chat_harness  # first: it says where Chainlit may write
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ class Server:
 
 def save_tiny(folder: Path, **shape) -> Path:
     """A checkpoint folder with a tiny random model, as a training run would leave it."""
-    loaded = chat_checks.tiny_model(**shape)
+    loaded = chat_harness.tiny_model(**shape)
     loaded.model.save_pretrained(folder)
     loaded.tokenizer.save(folder / "tokenizer.json")
     return folder

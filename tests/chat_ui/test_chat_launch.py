@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 
-import chat_checks  # noqa: F401  first: it says where Chainlit may write
+import chat_harness  # noqa: F401  first: it says where Chainlit may write
 import pytest
 
 from chat_ui import launch

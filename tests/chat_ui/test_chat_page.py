@@ -7,14 +7,14 @@ import json
 import re
 from pathlib import Path
 
-import chat_checks  # first: it says where Chainlit may write
+import chat_harness  # first: it says where Chainlit may write
 import pytest
 
 pytest.importorskip("chainlit", reason="the chat extra is not installed: pip install -e '.[chat]'")
 
 from chat_ui.offline import POLICY, StayLocal
 
-ROOT = chat_checks.ROOT
+ROOT = chat_harness.ROOT
 
 
 @pytest.fixture(scope="module")

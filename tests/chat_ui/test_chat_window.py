@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import chat_checks  # noqa: F401  first: it says where Chainlit may write
+import chat_harness  # noqa: F401  first: it says where Chainlit may write
 import pytest
 
 pytest.importorskip("chainlit", reason="the chat extra is not installed: pip install -e '.[chat]'")
 
-from chat_checks import Engine, Window, chat_on, tiny_model
+from chat_harness import Engine, Window, chat_on, tiny_model
 from template_checks import END
 
 from gpt_model import generation
