@@ -91,13 +91,12 @@ def learn_merges(
     words = [word.encode("utf-8").decode("latin-1") for word in pretokens]
     counts = list(pretokens.values())
 
-    pair_count: defaultdict[str, int] = defaultdict(int)
-    where: defaultdict[str, list[int]] = defaultdict(list)  # pair -> words; may repeat, may be out of date
+    # pair -> the words that hold it, once for each place; entries may be out of date later, never missing
+    where: defaultdict[str, list[int]] = defaultdict(list)
     for i, word in enumerate(words):
-        n = counts[i]
         for pair in map(str.__add__, word, word[1:]):
-            pair_count[pair] += n
             where[pair].append(i)
+    pair_count = {pair: sum(map(counts.__getitem__, places)) for pair, places in where.items()}
 
     merges: list[tuple[int, int]] = []
     queue = _Buckets(pair_count, key)
@@ -120,30 +119,26 @@ def _merge_everywhere(
     pair_count: dict[str, int],
     where: defaultdict[str, list[int]],
 ) -> Iterable[str]:
-    """Write `new` for `pair` in all words, keep the counts true, and return the pairs that came to be."""
+    """Write `new` for `pair` in all words, keep the counts true, and return the pairs that came to be.
+
+    Where `pair` = "ab" becomes "N" in "xaby", the pairs "xa" and "by" vanish as often as "xN" and
+    "Ny" appear. So the words are only noted by their neighbour, and counted at the end.
+    """
     first, second = pair
+    left: defaultdict[str, list[int]] = defaultdict(list)  # neighbour before the merge -> words
+    right: defaultdict[str, list[int]] = defaultdict(list)  # neighbour after it -> words
     made: defaultdict[str, int] = defaultdict(int)
     for i in where.pop(pair):
         parts = words[i].split(pair)
-        if len(parts) == 1:
-            continue  # an earlier merge has broken the pair in this word already
-        n = counts[i]
-        if len(parts) == 2:  # nearly always: one occurrence, so at most two pairs vanish and two appear
-            left, right = parts
-            words[i] = left + new + right
-            if left:
-                x = left[-1]
-                pair_count[x + first] -= n
-                x += new
-                made[x] += n
-                where[x].append(i)
-            if right:
-                x = right[0]
-                pair_count[second + x] -= n
-                x = new + x
-                made[x] += n
-                where[x].append(i)
-        else:
+        if len(parts) == 2:  # nearly always: one occurrence
+            before, after = parts
+            words[i] = before + new + after
+            if before:
+                left[before[-1]].append(i)
+            if after:
+                right[after[0]].append(i)
+        elif len(parts) > 2:  # several occurrences may touch each other: count the whole word anew
+            n = counts[i]
             old = words[i]
             word = words[i] = new.join(parts)
             for x in map(str.__add__, old, old[1:]):
@@ -154,6 +149,18 @@ def _merge_everywhere(
                     where[x].append(i)
                 else:
                     pair_count[x] += n
+        # else: an earlier merge has broken the pair in this word already
+    weight = counts.__getitem__
+    for x, places in left.items():
+        n = sum(map(weight, places))
+        pair_count[x + first] -= n
+        made[x + new] += n
+        where[x + new] += places
+    for x, places in right.items():
+        n = sum(map(weight, places))
+        pair_count[second + x] -= n
+        made[new + x] += n
+        where[new + x] += places
     del pair_count[pair]
     pair_count.update(made)
     return made

@@ -14,13 +14,11 @@ import heapq
 from collections.abc import Callable, Mapping
 from itertools import chain
 
-from working_with_text_data.patterns import COARSE, COARSE_ASCII, Splitter, odd_space
+from working_with_text_data.patterns import COARSE, COARSE_ASCII, SMALL_BLOCK, Splitter, spaced, tidy_words
 
 NO_RANK = 1 << 62
 LONG_PIECE = 128  # bytes; above it the quadratic list loses to the heap
 CACHED_CHARS = 64  # longer pieces hardly ever come again
-BLOCK_CHARS = 1 << 15  # small enough that one table or poem slows down little else
-UNTIDY = ("  ", " \n", "\n ", "\n\n\n", "\t", "\r", "\v", "\f")
 CACHE_ENTRIES = 1 << 18  # about 60 MB at worst; then the cache starts anew
 
 
@@ -139,15 +137,13 @@ class FastEncoder:
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, which must be encodable as UTF-8 (UnicodeEncodeError otherwise)."""
         ids: list[int] = []
-        for block in self._splitter.blocks(text, BLOCK_CHARS):
+        for block in self._splitter.blocks(text, SMALL_BLOCK):
             if not self._coarse:
                 pieces, cache = self._splitter.findall(block), self._pieces
-            elif is_tidy(block):
-                # Write every newline with a space before it, so that one split cuts at both.
-                pieces = block.replace("\n", " \n").replace("\n \n", "\n\n").split(" ")
+            elif (split := tidy_words(block)) is not None:
+                first, pieces = split
                 cache = self._spaced
-                first = pieces.pop(0)
-                if first:  # the block began without white space
+                if first:
                     ids += self._words[first]
             else:
                 pieces, cache = (COARSE_ASCII if block.isascii() else COARSE)(block), self._words
@@ -155,7 +151,7 @@ class FastEncoder:
         return ids
 
     def _encode_spaced(self, word: str) -> list[int]:
-        return self._encode_word(word if word.startswith("\n") else " " + word)
+        return self._encode_word(spaced(word))
 
     def _encode_word(self, word: str) -> list[int]:
         pieces = self._splitter.findall(word)
@@ -176,14 +172,3 @@ class FastEncoder:
         """Forget every piece, for example to measure how fast cold encoding is."""
         for cache in (self._pieces, self._words, self._spaced):
             cache.clear()
-
-
-def is_tidy(block: str) -> bool:
-    """Whether all white space of `block` is single spaces, newlines and empty lines, each alone.
-
-    >>> is_tidy("one two\\n\\nthree"), is_tidy("one  two"), is_tidy("one \\ntwo")
-    (True, False, False)
-    """
-    if any(untidy in block for untidy in UNTIDY):
-        return False
-    return block.isascii() or odd_space(block) is None

@@ -14,7 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from working_with_text_data.patterns import COARSE, COARSE_ASCII, Splitter, splitter
+from working_with_text_data.patterns import (
+    COARSE,
+    COARSE_ASCII,
+    SMALL_BLOCK,
+    Splitter,
+    spaced,
+    splitter,
+    tidy_words,
+)
 from working_with_text_data.tokenizer import SpecialTokens, valid_unicode
 
 
@@ -30,22 +38,33 @@ def count_pretokens(
     special = SpecialTokens({word: i for i, word in enumerate(special_tokens)})
     pretokens: Counter[str] = Counter()
     words: Counter[str] = Counter()  # coarse pieces, for GPT-2's pattern only
+    unspaced: Counter[str] = Counter()  # the same without their leading space, from tidy text
     for text in [texts] if isinstance(texts, str) else texts:
         for piece, special_id in special.split(valid_unicode(text), "all"):
-            if special_id is None:
-                _count_text(piece, cut, pretokens, words)
+            if special_id is not None:
+                continue
+            if cut.name == "gpt2":
+                _count_words(piece, cut, words, unspaced)
+            else:
+                for block in cut.blocks(piece):
+                    pretokens.update(cut.findall(block))
+    for word, count in unspaced.items():
+        words[spaced(word)] += count
     for word, count in words.items():
         for pretoken in cut.findall(word):
             pretokens[pretoken] += count
     return pretokens
 
 
-def _count_text(text: str, cut: Splitter, pretokens: Counter[str], words: Counter[str]) -> None:
-    for block in cut.blocks(text):
-        if cut.name == "gpt2":
+def _count_words(text: str, cut: Splitter, words: Counter[str], unspaced: Counter[str]) -> None:
+    for block in cut.blocks(text, SMALL_BLOCK):
+        tidy = tidy_words(block)
+        if tidy is None:
             words.update((COARSE_ASCII if block.isascii() else COARSE)(block))
         else:
-            pretokens.update(cut.findall(block))
+            unspaced.update(tidy[1])
+            if tidy[0]:
+                words[tidy[0]] += 1
 
 
 def read_blocks(
