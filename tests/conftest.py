@@ -11,6 +11,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# Chainlit looks once, when it is imported, for the folder it may write into.
+os.environ.setdefault("CHAINLIT_APP_ROOT", str(ROOT / "chat_ui"))
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,6 @@ def _figure(draw: Callable[[Any], None], size: tuple[float, float]) -> str:
     with style():
         figure, axes = plt.subplots(figsize=size)
         draw(axes)
-        figure.tight_layout()
         svg = figure_to_svg(figure)
         plt.close(figure)
     return f"<div class=figure>{svg}</div>"

@@ -1,0 +1,178 @@
+"""LD1: every command in a README runs, on small settings, in an empty directory.
+
+A command without a rule here fails the test: a README may not promise what nothing runs.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from utils.readme import readmes
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY_MODEL = ["model.n_layer=1", "model.n_embd=32", "model.n_head=2", "model.block_size=64", "vocab_size=300"]
+TINY_DEMO = [*TINY_MODEL, "minutes=0.03", "stories=2", "held_out=17", "tune_requests=60", "train.sample_seconds=0"]
+TINY_TRAIN = [*TINY_MODEL, "steps=2", "minutes=null", "max_documents=60", "eval_every=0", "sample_seconds=0"]
+
+# What is added to a command so that it takes seconds. The last word given for a key wins.
+SMALL = {
+    r"scratchbook demo": TINY_DEMO,
+    r"(scratchbook|python -m pretraining\.)\s?train .*--resume": ["steps=3"],
+    r"(scratchbook|python -m pretraining\.)\s?train": TINY_TRAIN,
+    r"(scratchbook|python -m gpt_model\.)\s?sample .*--ckpt": ["--max-new-tokens", "5"],
+    r"python -m finetuning\.demo\.benchmark": ["skip"],
+    r"python -m pretraining\.benchmark": ["--help"],
+    r"python -m working_with_text_data\.benchmark_loader": ["tokens=100000", "batches=2", "rounds=1", "out=loader.json"],
+    r"python -m working_with_text_data\.benchmark\b": ["--help"],
+    r"scratchbook bench": ["--help"],
+    r"scratchbook doctor|python -m gpt_model\.(doctor|costs|sample --help)": [],
+    r"python -m pretraining\.(plot_curves|evaluate)": [],
+    r"python -m working_with_text_data\.(storyland|preprocess|train_tokenizer)|scratchbook tokenizer": [],
+    r"python -m utils\.(readme|notebooks)": ["--help"],
+    r"scratchbook --(help|version)|scratchbook check": [],
+}
+
+
+def commands() -> list[tuple[str, str]]:
+    """(README's folder, command) for every line of every shell block; comments are cut off."""
+    found = []
+    for path in readmes(ROOT):
+        if path.name != "README.md":
+            continue
+        for block in re.findall(r"^```(?:sh|bash)?\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+            for line in block.splitlines():
+                command = re.split(r"\s+#\s", line)[0].strip()
+                if re.match(r"(scratchbook|make|python3?|pip|uv|CHAINLIT\S+ chainlit|chainlit|jupyter)\b", command):
+                    found.append((path.parent.name if path.parent != ROOT else "README", command))
+    return list(dict.fromkeys(found))
+
+
+COMMANDS = commands()
+
+
+@pytest.fixture(scope="module")
+def empty_folder(tmp_path_factory):
+    """A directory with nothing but the person's own book, and a run that `last` means."""
+    folder = tmp_path_factory.mktemp("reader")
+    from working_with_text_data.storyland import story_corpus
+
+    (folder / "my_book.txt").write_text("\n\n".join(story_corpus(n_stories=60, seed=5)))
+    run(folder, ["scratchbook", "train", *TINY_TRAIN])
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "SCRATCHBOOK_RUNS": str(folder / "runs"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def run(folder: Path, words: list[str], **options) -> subprocess.CompletedProcess:
+    program = {"scratchbook": ["-m", "scratchbook"], "python": []}.get(words[0])
+    full = [sys.executable, *program, *words[1:]] if program is not None else words
+    done = subprocess.run(
+        full, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=400, **options
+    )
+    assert done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-800:]}\n{done.stderr[-1500:]}"
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "command"), COMMANDS, ids=[f"{w}: {c}"[:90] for w, c in COMMANDS])
+def test_the_command_runs(where, command, empty_folder):
+    if command.startswith("make "):
+        check_make(command)
+    elif command.startswith(("pip ", "uv ", "python3 -m venv")):
+        check_install(command, empty_folder)
+    elif command.startswith("python -m pytest"):
+        target = command.split()[3]
+        run(ROOT, ["python", "-m", "pytest", target, "--collect-only", "-q"])
+    elif re.match(r"scratchbook chat|CHAINLIT\S+ chainlit|chainlit", command):
+        check_chat(command, empty_folder)
+    elif command.startswith("jupyter"):
+        notebook = command.split()[-1]
+        assert (ROOT / notebook).exists() or notebook == "lab", f"{notebook} is not there to be opened"
+    else:
+        check_plain(command, empty_folder)
+
+
+def check_plain(command: str, folder: Path) -> None:
+    rule = next((extra for pattern, extra in SMALL.items() if re.match(pattern, command)), None)
+    assert rule is not None, f"no rule in SMALL says how to run {command!r} small: add one"
+    if rule == ["skip"]:  # it is the demo again; its own module tests it on one tiny walk
+        assert (ROOT / "tests/finetuning/test_demo_benchmark.py").exists()
+        return
+    words = [w.replace("pretraining/configs", str(ROOT / "pretraining/configs")) for w in shlex.split(command)]
+    if "--help" in rule:
+        words = words[: 3 if words[0] == "python" else 2]
+    run(folder, [*words, *rule])
+
+
+def check_make(command: str) -> None:
+    """What make would do, without doing it: the target exists and calls what it says."""
+    _, target, *variables = shlex.split(command)
+    done = subprocess.run(["make", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = {"demo": "scratchbook demo", "chat": "scratchbook chat", "test": "-m pytest", "doctor": "scratchbook doctor"}
+    words = expected.get(target, {"test-fast": "-m pytest", "notebooks": "utils.notebooks", "bench": "scratchbook bench"}.get(target, ""))
+    assert words in done.stdout
+
+
+def check_install(command: str, folder: Path) -> None:
+    """The pins are proved in test_install; here, that the documented line uses them and names real extras."""
+    if command.startswith("python3 -m venv"):
+        subprocess.run(["sh", "-c", command.replace("venv .venv", "venv --without-pip .venv")], cwd=folder, check=True)
+        return
+    if "--index-url" in command:
+        return
+    assert "-c constraints.txt" in command
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.search(r"\[(.*)\]", command).group(1).split(",")) <= set(extras)
+
+
+def check_chat(command: str, folder: Path) -> None:
+    """The server comes up, answers on its port, and ends when told to."""
+    words = shlex.split(command)
+    if words[0] != "scratchbook":
+        assert (ROOT / "chat_ui" / "app.py").exists()
+        return
+    if "--ckpt" in words and words[words.index("--ckpt") + 1] not in ("assets", "last", "best"):
+        words[words.index("--ckpt") + 1] = "last"
+    port = 8500 + os.getpid() % 400
+    log = (folder / "chat.log").open("w+")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "scratchbook", *words[1:], "--headless", "--port", str(port)],
+        cwd=folder, env=environment(folder), stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        for _ in range(240):
+            assert server.poll() is None, f"the chat ended: {Path(log.name).read_text()[-800:]}"
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2) as page:
+                    assert page.status == 200
+                    break
+            except OSError:
+                time.sleep(0.25)
+        else:
+            raise AssertionError(f"no answer within a minute: {Path(log.name).read_text()[-800:]}")
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def test_every_make_target_of_the_readme_exists():
+    text = (ROOT / "Makefile").read_text()
+    wanted = "demo chat test test-fast test-cov lint format type-check notebooks bench clean".split()
+    missing = [t for t in wanted if not re.search(rf"^{t}:", text, re.MULTILINE)]
+    assert not missing, f"Makefile lacks {missing}"
