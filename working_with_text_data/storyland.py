@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from . import storyland_deeds as deeds
+from . import storyland_kindness as kindness
+from . import storyland_making as making
 from . import storyland_plots as plots
 from .storyland_grammar import Dice
 from .storyland_state import Facts
@@ -32,13 +34,13 @@ PLOTS: dict[str, Callable[[Teller], None]] = {
     "lost": plots.lost,
     "trade": plots.trade,
     "gift": plots.gift,
-    "mend": plots.mend,
-    "build": plots.build,
-    "share": deeds.share,
-    "comfort": deeds.comfort,
+    "mend": making.mend,
+    "build": making.build,
+    "share": kindness.share,
+    "comfort": kindness.comfort,
     "dare": deeds.dare,
     "promise": deeds.promise,
-    "rescue": deeds.rescue,
+    "rescue": kindness.rescue,
 }
 _KINDS = tuple(PLOTS)
 DARING_PLACES = tuple(p for p, (_, _, fixtures) in PLACES.items() if any(f in DEEDS for f in fixtures))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import TypeVar, Union
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Dice:
         return pool[:k]
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(template: str) -> tuple[Part, ...]:
     """Nested parts of ``template``.
 

@@ -13,7 +13,7 @@ import re
 from .storyland_reading import mentions, read, tokens
 from .storyland_rules import check_form
 from .storyland_syntax import check_syntax
-from .storyland_world import GENDER, GLAD, PLACES, TRACKED
+from .storyland_world import GENDER, GLAD, PLACES, TRACKED, word_list
 
 MAX_WORDS = 60
 _ASKED = re.compile(r"\ban? (\w+), an? (\w+) and the (\w+)\.$")
@@ -21,7 +21,10 @@ _VERB = re.compile(
     r"\b(?:was|were|had|took|went|met|saw|found|ate|played|liked|came|gave|brought|carried|made|lost|ran|walked|got|"
     r"loved|smiled|laughed|hid|wanted|looked|sat|put|left|shared|helped|told|said|showed)\b"
 )
-_WRONG_GENDER = {"f": frozenset("he him his himself".split()), "m": frozenset("she her hers herself".split())}
+_WRONG_GENDER = {
+    "f": frozenset(word_list("he him his himself")),
+    "m": frozenset(word_list("she her hers herself")),
+}
 
 
 def asked_things(prompt: str) -> tuple[str, str, str] | None:

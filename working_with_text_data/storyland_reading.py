@@ -13,14 +13,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .storyland_world import ANIMAL_LOOKS, COLOURS, ELDERS, FOOD_LOOKS, GENDER, HELPERS, ITEM_LOOKS, TRACKED
+from .storyland_world import (
+    ANIMAL_LOOKS,
+    COLOURS,
+    ELDERS,
+    FOOD_LOOKS,
+    GENDER,
+    HELPERS,
+    ITEM_LOOKS,
+    TRACKED,
+    word_list,
+)
 
 SPEECH_VERBS = frozenset(
-    "said asked answered replied cried called exclaimed shouted whispered murmured explained sobbed sighed groaned "
-    "added moaned offered muttered mumbled admitted cheered hissed suggested coaxed told".split()
+    word_list(
+        "said asked answered replied cried called exclaimed shouted whispered murmured explained sobbed "
+        "sighed groaned "
+        "added moaned offered muttered mumbled admitted cheered hissed suggested coaxed told"
+    )
 )
 LOOKS = frozenset((*COLOURS, *ITEM_LOOKS, *FOOD_LOOKS, *ANIMAL_LOOKS))
-DETERMINERS = frozenset("a an the this that his her their my your our no only one".split())
+DETERMINERS = frozenset(word_list("a an the this that his her their my your our no only one"))
 QUOTE = "\ue000"
 _NAMES = {name.lower(): name for name in GENDER}
 _TOKEN = re.compile(r"[A-Za-z]+(?:'[a-z]+|(?<=s)')?|[.,!?;:§-]|[^\sA-Za-z]")
@@ -123,16 +136,14 @@ def _sentences(paragraph: str, number: int) -> list[Sentence]:
 def tag(words: list[str]) -> str:
     """People as ``<name>``, tracked things as ``[noun]``; looks between determiner and noun are dropped.
 
-    >>> tag("mia gave the small red kite to her aunt .".split())
+    >>> tag(word_list("mia gave the small red kite to her aunt ."))
     '<mia> gave the [kite] to <aunt> .'
     """
     out: list[str] = []
     for word in words:
         base, _, suffix = word.partition("'")
         tail = "'s" if suffix == "s" else ""
-        if base in _NAMES:
-            out.append(f"<{base}>{tail}")
-        elif base in ("he", "she", "they", "them", "him"):
+        if base in _NAMES or base in ("he", "she", "they", "them", "him"):
             out.append(f"<{base}>{tail}")
         elif base in ELDERS and out and (out[-1] in ("his", "her") or out[-1].endswith("'s")):
             out[-1] = f"<{base}>{tail}"
@@ -152,7 +163,7 @@ def tag(words: list[str]) -> str:
     return " ".join(out)
 
 
-HELPER_LOOKS = frozenset("kind friendly cheerful old tall".split())
+HELPER_LOOKS = frozenset(word_list("kind friendly cheerful old tall"))
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,7 @@ class Mention:
 def mentions(words: list[str]) -> list[Mention]:
     """Every mention of a tracked thing in ``words``.
 
-    >>> mentions("she saw a tiny drum".split())
+    >>> mentions(word_list("she saw a tiny drum"))
     [Mention(noun='drum', determiner='a', looks=('tiny',), index=4, exclaimed=False)]
     """
     found = []

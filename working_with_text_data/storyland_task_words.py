@@ -7,7 +7,7 @@ requests are worded (``storyland_tasks``) and judged (``storyland_verifiers``).
 
 from __future__ import annotations
 
-from .storyland_world import ANIMALS, FOODS, ITEMS, TOOLS
+from .storyland_world import ANIMALS, FOODS, ITEMS, TOOLS, word_list
 
 _OPPOSITES = """
 big small; happy sad; hot cold; old new; day night; up down; left right; fast slow; light dark; loud quiet;
@@ -104,18 +104,24 @@ PASTS = {
 }
 # Things that can be done in one verb, for putting events in order.
 DEED_VERBS = tuple(
-    "sang danced swam slept read painted baked skipped rested jumped laughed whistled cooked drew climbed played "
-    "cleaned fished waved studied".split()
+    word_list(
+        "sang danced swam slept read painted baked skipped rested jumped laughed whistled cooked drew climbed "
+        "played "
+        "cleaned fished waved studied"
+    )
 )
 MOMENTS = ("in the morning", "at noon", "in the evening", "at night")
 ORDINALS = ("first", "second", "third", "last")
 SPELL_FIRST = tuple(
-    "red blue green pink white black brown grey big old new tiny warm cold soft wet dry tall long short round sad "
-    "shy kind brave calm bold quiet happy sweet fresh dark fast slow hot low".split()
+    word_list(
+        "red blue green pink white black brown grey big old new tiny warm cold soft wet dry tall long short "
+        "round sad "
+        "shy kind brave calm bold quiet happy sweet fresh dark fast slow hot low"
+    )
 )
 SPELL_SECOND = tuple(
     [n for n in (*ITEMS, *FOODS, *ANIMALS, *TOOLS) if len(n) <= 5]
-    + "tree pond gate wall oak log rock well".split()
+    + word_list("tree pond gate wall oak log rock well")
 )
 FEELINGS = (
     "happy",
@@ -131,4 +137,6 @@ FEELINGS = (
     "bored",
     "shy",
 )
-KEEPERS = tuple("box basket cupboard drawer bag chest jar bucket tin shed cellar attic barn kitchen".split())
+KEEPERS = tuple(
+    word_list("box basket cupboard drawer bag chest jar bucket tin shed cellar attic barn kitchen")
+)

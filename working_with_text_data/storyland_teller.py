@@ -33,6 +33,9 @@ _PRONOUNS = {"f": ("she", "her", "her", "herself", "girl"), "m": ("he", "him", "
 _PLACE_NAMES = tuple(PLACES)
 _RELATION_WEIGHTS = ("friend", "friend", "friend", "neighbour", "cousin", "classmate", "brother")
 _ELDER_NAMES = tuple(ELDERS)
+_SAD_ABOUT_THINGS = tuple(word for word in SAD if word not in ("lonely", "sorry"))
+# Rooms inside a house: nobody lives "near the attic".
+_ROOMS = frozenset(("attic", "kitchen", "workshop", "studio", "cabin", "courtyard"))
 
 
 class Teller:
@@ -57,23 +60,25 @@ class Teller:
         trait, second_trait = dice.sample(TRAITS, 2)
         glad, glad2 = dice.sample(GLAD, 2)
         elder = pick(_ELDER_NAMES)
+        season = pick(phrases.SEASONS)
+        near = pick(phrases.SURROUNDINGS) if self.place in _ROOMS else self.place
         self.slots = {
             "place": f"the {self.place}",
             "rel": relation,
             "elder": elder,
             "helper": pick(HELPERS),
-            "sad": pick(SAD),
+            "sad": pick(_SAD_ABOUT_THINGS),
             "glad": glad,
             "glad2": glad2,
-            "season": pick(phrases.SEASONS),
+            "season": season,
             "at": f"{PLACES[self.place][0]} the {self.place}",
             "hobby": pick(phrases.HOBBIES),
             "town": pick(phrases.TOWNS),
             "house": pick(phrases.HOUSES),
             "feature": pick(phrases.FEATURES),
-            "time": pick(phrases.TIMES),
+            "time": pick(phrases.TIMES[season]),
             "dream": pick(phrases.DREAMS),
-            "nearplace": f"{'close to' if dice.chance(0.3) else 'near'} the {self.place}",
+            "nearplace": f"{'close to' if dice.chance(0.3) else 'near'} the {near}",
         }
         fixtures = PLACES[self.place][2]
         for i, noun in enumerate(dice.sample(fixtures, 3), 1):
@@ -82,6 +87,8 @@ class Teller:
         self.set_lesson(pick(phrases.FRIEND_LESSONS))
         self._cast(self.slots, "", a, gender, trait)
         self._cast(self.slots, "b", b, other, second_trait)
+        self.same_gender = gender == other
+        self.slots["Ah"] = a
         self.swapped: dict[str, str] | None = None
         self.outdoors = PLACES[self.place][1]
         self.paragraphs: list[list[str]] = [[]]
@@ -123,7 +130,14 @@ class Teller:
     def say(self, *alternatives: str, swap: bool = False) -> None:
         """One of the templates becomes the next sentence (or sentences)."""
         template = alternatives[0] if len(alternatives) == 1 else self.dice.pick(alternatives)
-        self.paragraphs[-1].append(fill(template, self._exchanged() if swap else self.slots, self.dice))
+        slots = self._exchanged() if swap else self.slots
+        slots["Ah"] = slots["he"] if self._clear_who(slots["A"]) else slots["A"]
+        self.paragraphs[-1].append(fill(template, slots, self.dice))
+
+    def _clear_who(self, name: str) -> bool:
+        """Whether "he" or "she" can only mean ``name``: just named, and the other one is not like them."""
+        said = self.paragraphs[-1]
+        return bool(said) and not self.same_gender and name in said[-1]
 
     def maybe(self, probability: float, *alternatives: str, swap: bool = False) -> None:
         if self.dice.chance(probability):
@@ -167,6 +181,10 @@ class Teller:
 
     def glad_sign(self, probability: float = 0.35, swap: bool = False) -> None:
         self.maybe(probability, *phrases.GLAD_SIGNS, swap=swap)
+
+    def line(self, options: Sequence[str]) -> str:
+        """One of ``options`` with its slots filled, left uncapitalised, for use inside a template."""
+        return self.dice.pick(options).format_map(self.slots)
 
     def ending(self) -> None:
         self.paragraph(0.5 if len(self.paragraphs) > 1 else 1.0)

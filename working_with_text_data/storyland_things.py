@@ -116,7 +116,7 @@ class Things:
         heads: list[str] = []
         for match in re.finditer(r"<(\w+)>(?!'s)", tagged[:position]):
             before = tagged[: match.start()]
-            joined = before.endswith("> and ") or before.endswith("> , and ") and False
+            joined = before.endswith("> and ") or (before.endswith("> , and ") and False)
             if _GOVERNED.search(before):
                 continue
             if before.endswith("> and ") and joined:
@@ -259,9 +259,9 @@ class Things:
         if thing.state == "found" and taker in thing.owners:
             self.belief.solve("lost", noun, self.sentence)
             thing.state = ""
-        elif problem and problem.kind == "wish" and problem.what == noun and taker == problem.who:
-            problem.solved = True
-        elif problem and problem.kind == "gift" and giver == problem.who and taker == problem.what:
+        elif (problem and problem.kind == "wish" and problem.what == noun and taker == problem.who) or (
+            problem and problem.kind == "gift" and giver == problem.who and taker == problem.what
+        ):
             problem.solved = True
         thing.owners.add(taker)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from .storyland_reading import Reading, Sentence
 from .storyland_verdict import Violation
-from .storyland_world import CHORES, DEEDS, ELDERS, FIXTURES, GENDER, GLAD, PLACES, RELATIONS, SAD
+from .storyland_world import CHORES, DEEDS, FIXTURES, GENDER, GLAD, PLACES, RELATIONS, SAD, word_list
 
 _NAME = "|".join(GENDER)
 _RELATION = "|".join(RELATIONS)
@@ -28,8 +28,11 @@ _INTRODUCED = (
 _SORT_GENDER = {"girl": "f", "boy": "m", **{r: g for r, g in RELATIONS.items() if g}}
 _HE = {"he": "m", "him": "m", "his": "m", "himself": "m", "she": "f", "her": "f", "herself": "f"}
 _BODY = frozenset(
-    "cheek nose chin lip voice head stomach eyes hair sleeves collar coat feet toes shoes heels hands arms heart "
-    "knees legs mouth fists might sides belly brow jacket sweater breath nails pocket bag face".split()
+    word_list(
+        "cheek nose chin lip voice head stomach eyes hair sleeves collar coat feet toes shoes heels hands "
+        "arms heart "
+        "knees legs mouth fists might sides belly brow jacket sweater breath nails pocket bag face"
+    )
 )
 _GLAD = re.compile(rf"\b({'|'.join(GLAD)})\b")
 _SAD = re.compile(
@@ -105,7 +108,7 @@ class Belief:
 
 
 _NOT_SUBJECT = frozenset(
-    "near with to of behind beside at hugged thanked gave handed told met saw found asked".split()
+    word_list("near with to of behind beside at hugged thanked gave handed told met saw found asked")
 )
 
 
@@ -117,9 +120,9 @@ def subjects(tagged: str, belief: Belief) -> frozenset[str]:
         if word.startswith("<") and word.endswith(">"):
             name = word[1:-1]
             before = words[index - 1] if index else ""
-            if before in ("and",) and found and words[index - 2] == f"<{found[-1]}>":
-                found.append(name)
-            elif before not in _NOT_SUBJECT and not found:
+            if (before in ("and",) and found and words[index - 2] == f"<{found[-1]}>") or (
+                before not in _NOT_SUBJECT and not found
+            ):
                 found.append(name)
     return resolve(found, belief)
 
@@ -214,6 +217,8 @@ def _check_pronouns(sentence: Sentence, belief: Belief) -> None:
             if not near:
                 belief.broken("pronoun", sentence.text, f'"{word}" fits nobody just mentioned')
                 continue
+            if len(near) == 1:
+                named |= near
             if word in ("he", "she"):
                 inside = {p for p in focus | named if belief.people.get(p) == gender}
                 focus = inside if inside else near

@@ -11,15 +11,16 @@ the plain vocabulary without obligations (``storyland_words``).
 from __future__ import annotations
 
 
-def _words(text: str) -> tuple[str, ...]:
+def word_list(text: str) -> tuple[str, ...]:
+    """The words of ``text``, one table row at a time."""
     return tuple(text.split())
 
 
-GIRLS = _words(
+GIRLS = word_list(
     "Mia Lily Anna Ruby Clara Nora Ella Zoe Maya Rosa Lena Emma Tess Alma Nina Sara Lucy Kira Amy Dora "
     "Hana Greta Olive Wanda"
 )
-BOYS = _words(
+BOYS = word_list(
     "Tom Ben Leo Max Sam Finn Oscar Jack Theo Hugo Noah Eli Omar Luca Milo Felix Adam Paul Ravi Karl "
     "Dan Tim Otto Emil"
 )
@@ -28,32 +29,32 @@ GENDER = {**{n: "f" for n in GIRLS}, **{n: "m" for n in BOYS}}
 # Relations of the second character to the first; the gender each one demands.
 RELATIONS = {"friend": "", "neighbour": "", "cousin": "", "classmate": "", "brother": "m", "sister": "f"}
 ELDERS = {"mother": "f", "father": "m", "grandmother": "f", "grandfather": "m", "aunt": "f", "uncle": "m"}
-HELPERS = _words(
+HELPERS = word_list(
     "baker gardener farmer sailor shepherd potter miller painter librarian postman carpenter teacher "
     "beekeeper clockmaker weaver blacksmith ferryman tailor nurse fisherman cobbler"
 )
 
-TRAITS = _words(
+TRAITS = word_list(
     "kind brave clever shy gentle cheerful curious patient honest quiet lively thoughtful polite careful "
     "friendly playful helpful generous dreamy merry stubborn sensible adventurous tidy bold calm"
 )
-COLOURS = _words("red blue green yellow purple orange pink white black brown grey golden silver turquoise")
-ITEM_LOOKS = _words(
+COLOURS = word_list("red blue green yellow purple orange pink white black brown grey golden silver turquoise")
+ITEM_LOOKS = word_list(
     "small little tiny big new old pretty plain lovely fine bright painted striped spotted lucky"
 )
 
 # Things that can be owned, lost, found, given and traded. The checker follows every one of them.
-ITEMS = _words(
+ITEMS = word_list(
     "kite ball drum flute whistle lantern basket scarf button ring necklace locket coin key map notebook "
     "pencil compass marble doll puppet puzzle sled bell feather ribbon umbrella mug spoon blanket backpack "
     "telescope magnet camera violin trumpet guitar tambourine crayon postcard stamp badge medal crown mask "
     "cape cap train wagon bracelet purse teapot whisk seashell boomerang"
 )
-FOODS = _words(
+FOODS = word_list(
     "pie cake bun muffin pancake sandwich pear apple peach plum banana melon biscuit pretzel waffle tart "
     "dumpling pastry bagel"
 )
-FOOD_LOOKS = _words("warm sweet fresh tasty big delicious fine soft lovely large")
+FOOD_LOOKS = word_list("warm sweet fresh tasty big delicious fine soft lovely large")
 BUILDS = {
     "birdhouse": "planks and nails",
     "raft": "logs and twine",
@@ -70,7 +71,7 @@ BUILDS = {
     "castle": "crates and flags",
     "hut": "sticks and mud",
 }
-TOOLS = _words("hammer shovel wrench screwdriver hoe spade ruler needle drill chisel mallet trowel")
+TOOLS = word_list("hammer shovel wrench screwdriver hoe spade ruler needle drill chisel mallet trowel")
 # What mends a broken thing: the object, then the means (which carries no obligation).
 MENDABLE = {
     "kite": "paper and tape",
@@ -114,7 +115,7 @@ MADE_GIFTS = {
     "postcard": "painted",
     "purse": "sewed",
 }
-ANIMALS = _words(
+ANIMALS = word_list(
     "kitten puppy duckling lamb rabbit squirrel hedgehog turtle piglet owl chick goat mouse frog"
 )
 
@@ -255,7 +256,7 @@ CHORES = {
     "hang up the laundry": "hung up the laundry",
 }
 
-GLAD = _words("happy glad joyful delighted pleased thrilled overjoyed content elated")
-SAD = _words("sad upset worried unhappy lonely gloomy sorry miserable troubled tearful")
-AFRAID = _words("afraid scared nervous frightened")
-ANIMAL_LOOKS = _words("small little tiny young frightened fluffy brown white grey spotted")
+GLAD = word_list("happy glad joyful delighted pleased thrilled overjoyed content elated")
+SAD = word_list("sad upset worried unhappy lonely gloomy sorry miserable troubled tearful")
+AFRAID = word_list("afraid scared nervous frightened")
+ANIMAL_LOOKS = word_list("small little tiny young frightened fluffy brown white grey spotted")
