@@ -40,7 +40,11 @@ def run_demo(arguments: Sequence[str], runs: Path) -> dict[str, Any]:
     import os
 
     done = subprocess.run(
-        command, env={**os.environ, "SCRATCHBOOK_RUNS": str(runs)}, capture_output=True, text=True, check=False
+        command,
+        env={**os.environ, "SCRATCHBOOK_RUNS": str(runs)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     wall = time.perf_counter() - started
     new = sorted(set((runs / "demo").glob("*")) - before)
@@ -86,7 +90,10 @@ def main(argv: list[str] | None = None) -> int:
     from utils.timing import write_result
 
     config, _ = parse_args(
-        argv, DemoBenchmarkConfig, prog="python -m finetuning.demo.benchmark", description=__doc__.splitlines()[0]
+        argv,
+        DemoBenchmarkConfig,
+        prog="python -m finetuning.demo.benchmark",
+        description=__doc__.splitlines()[0],
     )
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(config.runs) if config.runs else Path(scratch)
@@ -120,7 +127,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _print(figures: dict[str, Any]) -> None:
-    shown = ("corpus", "minutes", "loss", "bigram", "bits_per_byte", "coherent", "exact_after", "wall_seconds")
+    shown = (
+        "corpus",
+        "minutes",
+        "loss",
+        "bigram",
+        "bits_per_byte",
+        "coherent",
+        "exact_after",
+        "wall_seconds",
+    )
     cells = (f"{k}={figures[k]:.3f}" if isinstance(figures[k], float) else f"{k}={figures[k]}" for k in shown)
     print("  ".join(cells), flush=True)
 

@@ -40,4 +40,6 @@ class DemoConfig:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but the least is 1: set {name}=20")
         if not 0 < self.val_fraction < 1:
-            raise UserError(f"val_fraction is {self.val_fraction}, but it is a share between 0 and 1: set 0.02")
+            raise UserError(
+                f"val_fraction is {self.val_fraction}, but it is a share between 0 and 1: set 0.02"
+            )

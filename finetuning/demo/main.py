@@ -228,7 +228,10 @@ class Walk:
         words = "The same training loop, now on questions and answers; only the answers are learned."
         with self.stage(5, "Following requests", words):
             if not self.is_storyland:
-                note = "Left out: only Storyland's requests have answers that can be verified. The chat continues texts."
+                note = (
+                    "Left out: only Storyland's requests have answers that can be verified. "
+                    "The chat continues texts."
+                )
                 self.facts["tuning_note"] = note
                 self.console.print(note)
                 return None
@@ -286,7 +289,9 @@ class Walk:
             page = write_report(self.run.path / "report.html", self.facts, metrics)
             self.run.add_output("summary", summary)
             self.run.add_output("report", page)
-        self.console.print(f"\n[bold green]Done in {self.facts['total_seconds'] / 60:.1f} minutes.[/bold green]")
+        self.console.print(
+            f"\n[bold green]Done in {self.facts['total_seconds'] / 60:.1f} minutes.[/bold green]"
+        )
         self.console.print(f"The report: {page}\nWhat comes next:", soft_wrap=True)
         for command in NEXT:
             self.console.print(f"  {command}", markup=False, soft_wrap=True)

@@ -104,7 +104,8 @@ def tuning_facts(before: InstructionScore, after: InstructionScore) -> Facts:
             for kind, share in after.by_kind.items()
         ],
         "examples": [
-            {"kind": a.kind, "prompt": a.prompt, "answer": a.answer, "correct": a.correct} for a in [*right, *wrong]
+            {"kind": a.kind, "prompt": a.prompt, "answer": a.answer, "correct": a.correct}
+            for a in [*right, *wrong]
         ],
     }
 

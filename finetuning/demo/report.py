@@ -17,7 +17,9 @@ STYLE = Path(__file__).with_name("report.css")
 TOKEN_COLOURS = ("#cfe3f5", "#fde2c8", "#d5efd6", "#f3d6e4", "#e6dff5", "#f4efc4")
 
 
-def write_report(path: Path, facts: Mapping[str, Any], metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:
+def write_report(
+    path: Path, facts: Mapping[str, Any], metrics: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Path:
     """Write the page to `path` from the demo's `facts` (summary.json) and the two runs' metric records."""
     parts: list[Callable[[], str]] = [
         lambda: _head(facts),
@@ -49,8 +51,9 @@ def _head(facts: Mapping[str, Any]) -> str:
     return (
         f"<h1>From bytes to a chat</h1><p class=lead>{html.escape(corpus['name'])}: "
         f"{corpus['megabytes']:.1f} MB in {corpus['train_documents'] + corpus['val_documents']:,} texts; a GPT of "
-        f"{model['parameters'] / 1e6:.2f} million parameters, trained for {facts['training']['minutes']:.1f} minutes "
-        f"on {html.escape(facts['hardware'])}. Run {html.escape(facts['id'])}, {facts['total_seconds']:.0f} s in all.</p>"
+        f"{model['parameters'] / 1e6:.2f} million parameters, "
+        f"trained for {facts['training']['minutes']:.1f} minutes on {html.escape(facts['hardware'])}. "
+        f"Run {html.escape(facts['id'])}, {facts['total_seconds']:.0f} s in all.</p>"
     )
 
 
@@ -95,7 +98,9 @@ def _curves(facts: Mapping[str, Any], metrics: Mapping[str, Sequence[Mapping[str
             rows = [r for r in metrics["pretrain"] if r.get("split") == split and "loss" in r]
             axes.plot([r["step"] for r in rows], [r["loss"] for r in rows], label=label)
         for name, dash in (("unigram", ":"), ("bigram", "--")):
-            axes.axhline(facts["proof"][name], color="grey", linestyle=dash, linewidth=1, label=f"{name} table")
+            axes.axhline(
+                facts["proof"][name], color="grey", linestyle=dash, linewidth=1, label=f"{name} table"
+            )
         axes.set(xlabel="step", ylabel="loss, nats per token", title="Pretraining")
         axes.legend()
 
@@ -151,7 +156,9 @@ def _attention(facts: Mapping[str, Any]) -> str:
         image = axes.imshow(maps["weights"], cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
-        axes.set(xlabel="looks at", ylabel="token", title=f"Layer {maps['layer'] + 1}, head {maps['head'] + 1}")
+        axes.set(
+            xlabel="looks at", ylabel="token", title=f"Layer {maps['layer'] + 1}, head {maps['head'] + 1}"
+        )
         axes.figure.colorbar(image, ax=axes, shrink=0.7, label="weight")
 
     return (

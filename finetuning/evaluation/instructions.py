@@ -38,7 +38,12 @@ class InstructionScore:
 
 
 def answer_all(
-    model: Any, tokenizer: Tokenizer, prompts: Sequence[str], *, max_new_tokens: int = 90, batch_size: int = 64
+    model: Any,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 90,
+    batch_size: int = 64,
 ) -> list[str]:
     """Greedy answers to `prompts`, through the same `render()` that training and the chat use.
 

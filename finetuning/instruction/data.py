@@ -30,12 +30,14 @@ def conversation(prompt: str, answer: str) -> list[Message]:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
 
 
-def training_examples(tokenizer: Tokenizer, count: int, *, seed: int, stories: Sequence[str] = ()) -> list[Example]:
+def training_examples(
+    tokenizer: Tokenizer, count: int, *, seed: int, stories: Sequence[str] = ()
+) -> list[Example]:
     """`count` rendered requests that are not held out, and one wish for each of `stories`.
 
     Returns (ids, trained) pairs; `trained` is True on the answer and its end token.
     """
-    examples = []
+    examples: list[Example] = []
     for request in _requests(seed, wanted_held_out=False):
         if len(examples) == count:
             break

@@ -21,7 +21,10 @@ def pins(project_root):
 
 
 def test_every_requirement_is_pinned_to_a_version_it_allows(project, pins):
-    wanted = [*project["dependencies"], *(r for rows in project["optional-dependencies"].values() for r in rows)]
+    wanted = [
+        *project["dependencies"],
+        *(r for rows in project["optional-dependencies"].values() for r in rows),
+    ]
     for text in wanted:
         requirement = Requirement(text)
         name = canonicalize_name(requirement.name)

@@ -19,7 +19,14 @@ from utils.readme import readmes
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY_MODEL = ["model.n_layer=1", "model.n_embd=32", "model.n_head=2", "model.block_size=64", "vocab_size=300"]
-TINY_DEMO = [*TINY_MODEL, "minutes=0.03", "stories=2", "held_out=17", "tune_requests=60", "train.sample_seconds=0"]
+TINY_DEMO = [
+    *TINY_MODEL,
+    "minutes=0.03",
+    "stories=2",
+    "held_out=17",
+    "tune_requests=60",
+    "train.sample_seconds=0",
+]
 TINY_TRAIN = [*TINY_MODEL, "steps=2", "minutes=null", "max_documents=60", "eval_every=0", "sample_seconds=0"]
 
 # What is added to a command so that it takes seconds. The last word given for a key wins.
@@ -30,7 +37,12 @@ SMALL = {
     r"(scratchbook|python -m gpt_model\.)\s?sample .*--ckpt": ["--max-new-tokens", "5"],
     r"python -m finetuning\.demo\.benchmark": ["skip"],
     r"python -m pretraining\.benchmark": ["--help"],
-    r"python -m working_with_text_data\.benchmark_loader": ["tokens=100000", "batches=2", "rounds=1", "out=loader.json"],
+    r"python -m working_with_text_data\.benchmark_loader": [
+        "tokens=100000",
+        "batches=2",
+        "rounds=1",
+        "out=loader.json",
+    ],
     r"python -m working_with_text_data\.benchmark\b": ["--help"],
     r"scratchbook bench": ["--help"],
     r"scratchbook doctor|python -m gpt_model\.(doctor|costs|sample --help)": [],
@@ -50,7 +62,9 @@ def commands() -> list[tuple[str, str]]:
         for block in re.findall(r"^```(?:sh|bash)?\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
             for line in block.splitlines():
                 command = re.split(r"\s+#\s", line)[0].strip()
-                if re.match(r"(scratchbook|make|python3?|pip|uv|CHAINLIT\S+ chainlit|chainlit|jupyter)\b", command):
+                if re.match(
+                    r"(scratchbook|make|python3?|pip|uv|CHAINLIT\S+ chainlit|chainlit|jupyter)\b", command
+                ):
                     found.append((path.parent.name if path.parent != ROOT else "README", command))
     return list(dict.fromkeys(found))
 
@@ -84,7 +98,9 @@ def run(folder: Path, words: list[str], **options) -> subprocess.CompletedProces
     done = subprocess.run(
         full, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=400, **options
     )
-    assert done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-800:]}\n{done.stderr[-1500:]}"
+    assert done.returncode == 0, (
+        f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-800:]}\n{done.stderr[-1500:]}"
+    )
     return done
 
 
@@ -113,7 +129,9 @@ def check_plain(command: str, folder: Path) -> None:
     if rule == ["skip"]:  # it is the demo again; its own module tests it on one tiny walk
         assert (ROOT / "tests/finetuning/test_demo_benchmark.py").exists()
         return
-    words = [w.replace("pretraining/configs", str(ROOT / "pretraining/configs")) for w in shlex.split(command)]
+    words = [
+        w.replace("pretraining/configs", str(ROOT / "pretraining/configs")) for w in shlex.split(command)
+    ]
     if "--help" in rule:
         words = words[: 3 if words[0] == "python" else 2]
     run(folder, [*words, *rule])
@@ -124,15 +142,27 @@ def check_make(command: str) -> None:
     _, target, *variables = shlex.split(command)
     done = subprocess.run(["make", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    expected = {"demo": "scratchbook demo", "chat": "scratchbook chat", "test": "-m pytest", "doctor": "scratchbook doctor"}
-    words = expected.get(target, {"test-fast": "-m pytest", "notebooks": "utils.notebooks", "bench": "scratchbook bench"}.get(target, ""))
+    expected = {
+        "demo": "scratchbook demo",
+        "chat": "scratchbook chat",
+        "test": "-m pytest",
+        "doctor": "scratchbook doctor",
+    }
+    words = expected.get(
+        target,
+        {"test-fast": "-m pytest", "notebooks": "utils.notebooks", "bench": "scratchbook bench"}.get(
+            target, ""
+        ),
+    )
     assert words in done.stdout
 
 
 def check_install(command: str, folder: Path) -> None:
     """The pins are proved in test_install; here, that the documented line uses them and names real extras."""
     if command.startswith("python3 -m venv"):
-        subprocess.run(["sh", "-c", command.replace("venv .venv", "venv --without-pip .venv")], cwd=folder, check=True)
+        subprocess.run(
+            ["sh", "-c", command.replace("venv .venv", "venv --without-pip .venv")], cwd=folder, check=True
+        )
         return
     if "--index-url" in command:
         return
@@ -173,6 +203,7 @@ def check_chat(command: str, folder: Path) -> None:
 
 def test_every_make_target_of_the_readme_exists():
     text = (ROOT / "Makefile").read_text()
-    wanted = "demo chat test test-fast test-cov lint format type-check notebooks bench clean".split()
+    wanted = ("demo", "chat", "test", "test-fast", "test-cov", "lint", "format", "type-check", "notebooks")
+    wanted += ("bench", "clean")
     missing = [t for t in wanted if not re.search(rf"^{t}:", text, re.MULTILINE)]
     assert not missing, f"Makefile lacks {missing}"

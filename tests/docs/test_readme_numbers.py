@@ -9,19 +9,20 @@ from utils.readme import BLOCK, fill, readmes
 
 # A number with a unit of measurement is a claim. Settings and exact facts carry none of these.
 MEASURED = re.compile(
-    r"\d[\d,.]*\s?(?:nats|tokens/s|tok/s|bits per byte|ms\b|GiB|MiB|GB/s|×|times (?:as|faster)|% of)", re.IGNORECASE
+    r"\d[\d,.]*\s?(?:nats|tokens/s|tok/s|bits per byte|ms\b|GiB|MiB|GB/s|×|times (?:as|faster)|% of)",
+    re.IGNORECASE,
 )
 
 
 @pytest.mark.parametrize("path", readmes(), ids=lambda p: f"{p.parent.name}-{p.name}")
 def test_blocks_show_what_their_results_files_say(path):
     text = path.read_text(encoding="utf-8")
-    assert fill(text) == text, f"{path} shows other numbers than its results: run python -m utils.readme --write"
+    assert fill(text) == text, (
+        f"{path} shows other numbers than its results: run python -m utils.readme --write"
+    )
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in readmes() if p.name == "README.md"], ids=lambda p: p.parent.name
-)
+@pytest.mark.parametrize("path", [p for p in readmes() if p.name == "README.md"], ids=lambda p: p.parent.name)
 def test_no_measured_number_is_typed_by_hand(path):
     prose = BLOCK.sub("", path.read_text(encoding="utf-8"))
     typed = [m.group(0) for m in MEASURED.finditer(prose)]

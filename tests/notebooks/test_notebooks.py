@@ -36,7 +36,9 @@ def test_committed_outputs_were_made_by_the_committed_code(path):
         f"{path.name} was edited after its outputs were made: run `make notebooks`"
     )
     assert any(c.outputs for c in code)
-    assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "not one clean run from the top"
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), (
+        "not one clean run from the top"
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
@@ -50,7 +52,9 @@ def test_it_has_the_form_of_the_book(path):
     assert asserts >= 3, f"{asserts} asserts; a reader needs at least three checks that explain themselves"
     since = 0
     for cell in code:
-        drawn = any("image/png" in o.get("data", {}) or "image/svg+xml" in o.get("data", {}) for o in cell.outputs)
+        drawn = any(
+            "image/png" in o.get("data", {}) or "image/svg+xml" in o.get("data", {}) for o in cell.outputs
+        )
         since = 0 if drawn else since + 1
         assert since <= 8, f"more than eight code cells without a figure, up to: {cell.source[:60]!r}"
     assert path.stat().st_size <= SIZE_LIMIT, f"{path.stat().st_size:,} bytes; the limit is {SIZE_LIMIT:,}"
