@@ -10,9 +10,10 @@ from __future__ import annotations
 from .storyland_world import ANIMALS, FOODS, ITEMS, TOOLS, word_list
 
 _OPPOSITES = """
-big small; happy sad; hot cold; old new; day night; up down; left right; fast slow; light dark; loud quiet;
-long short; open closed; wet dry; hard soft; full empty; high low; early late; near far; good bad; brave scared;
-clean dirty; thick thin; wide narrow; rich poor; strong weak; sweet sour; first last; inside outside; friend enemy;
+big small; happy sad; hot cold; old new; day night; up down; left right; fast slow; light dark;
+loud quiet; long short; open closed; wet dry; hard soft; full empty; high low; early late; near far; good bad;
+brave scared; clean dirty; thick thin; wide narrow; rich poor; strong weak; sweet sour; first last;
+inside outside; friend enemy;
 give take; win lose; laugh cry; push pull; start stop; true false; above below; always never; young grown
 """
 OPPOSITES: dict[str, str] = {}
@@ -119,9 +120,9 @@ SPELL_FIRST = tuple(
         "shy kind brave calm bold quiet happy sweet fresh dark fast slow hot low"
     )
 )
-SPELL_SECOND = tuple(
-    [n for n in (*ITEMS, *FOODS, *ANIMALS, *TOOLS) if len(n) <= 5]
-    + word_list("tree pond gate wall oak log rock well")
+SPELL_SECOND = (
+    *(n for n in (*ITEMS, *FOODS, *ANIMALS, *TOOLS) if len(n) <= 5),
+    *word_list("tree pond gate wall oak log rock well"),
 )
 FEELINGS = (
     "happy",
