@@ -101,12 +101,12 @@ def learn_merges(
     merges: list[tuple[int, int]] = []
     queue = _Buckets(pair_count, key)
     while len(merges) < n_merges:
-        pair = queue.pop()
-        if pair is None:
+        best = queue.pop()
+        if best is None:
             break
-        merges.append((ord(pair[0]), ord(pair[1])))
-        tokens.append(tokens[ord(pair[0])] + tokens[ord(pair[1])])
-        made = _merge_everywhere(pair, chr(255 + len(merges)), words, counts, pair_count, where)
+        merges.append((ord(best[0]), ord(best[1])))
+        tokens.append(tokens[ord(best[0])] + tokens[ord(best[1])])
+        made = _merge_everywhere(best, chr(255 + len(merges)), words, counts, pair_count, where)
         queue.add(made)
     return merges
 
@@ -124,7 +124,7 @@ def _merge_everywhere(
     Where `pair` = "ab" becomes "N" in "xaby", the pairs "xa" and "by" vanish as often as "xN" and
     "Ny" appear. So the words are only noted by their neighbour, and counted at the end.
     """
-    first, second = pair
+    first, second = pair[0], pair[1]
     left: defaultdict[str, list[int]] = defaultdict(list)  # neighbour before the merge -> words
     right: defaultdict[str, list[int]] = defaultdict(list)  # neighbour after it -> words
     made: defaultdict[str, int] = defaultdict(int)

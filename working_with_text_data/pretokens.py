@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from working_with_text_data.patterns import (
@@ -48,9 +49,7 @@ def count_pretokens(
             else:
                 for block in cut.blocks(piece):
                     pretokens.update(cut.findall(block))
-    for word, count in unspaced.items():
-        words[spaced(word)] += count
-    for word, count in words.items():
+    for word, count in chain(words.items(), zip(map(spaced, unspaced), unspaced.values())):
         for pretoken in cut.findall(word):
             pretokens[pretoken] += count
     return pretokens

@@ -1,32 +1,25 @@
-"""LT1–LT7: text goes through the tokenizers unharmed, the same way as in the industry's own encoders."""
+"""LT1, LT4–LT7: text goes through the tokenizers unharmed, and control words only by name."""
 
 import hashlib
 import json
-import os
-import random
-import subprocess
-import sys
-from array import array
-from functools import lru_cache
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizer_checks import (
+    CORPUS,
+    SPECIALS,
     check_bytes_round_trip,
-    check_equals_tiktoken,
     check_longest_special_first,
     check_no_cliff,
     check_no_injection,
     check_round_trip,
-    check_same_ids_as_naive,
-    check_same_merges,
     check_save_load,
     check_stop,
     check_stream,
     fuzz_strings,
-    merges_as_bytes,
+    trained,
 )
 
 from working_with_text_data import (
@@ -35,26 +28,10 @@ from working_with_text_data import (
     load_tokenizer,
     tokenizer_hash,
     train_bpe,
-    train_bpe_readable,
 )
-from working_with_text_data.bpe import encode_readable
-from working_with_text_data.patterns import splitter
-from working_with_text_data.pretokens import count_pretokens, read_blocks
-from working_with_text_data.tiktoken_ranks import ENCODINGS, load_tiktoken, to_tiktoken
+from working_with_text_data.tiktoken_ranks import ENCODINGS, load_tiktoken
 
-CORPUS = [
-    "The cat sat on the mat. The dog sat on the log; the frog didn't.",
-    "aaaa aaaaa abab ababab aabb aaabbb banana bananas\n\n  indented\tby hand\r\n1,024 2048 4096!!",
-    "Ünïcödé wörds, naïve café, 東京 東京都, 😀😀 👩‍💻, привет мир, привет всем",
-    "low lower lowest new newer newest wide wider widest " * 3,
-]
-SPECIALS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>")
 AWKWARD_SPECIALS = ["<|a b|>", "line\nbreak", "(.*)+[", "\\d$", "<|x|>", "<|x|><|y|>", "東京"]
-
-
-@lru_cache
-def trained(pattern="gpt2", vocab_size=400, specials=SPECIALS):
-    return train_bpe(CORPUS, vocab_size, pattern=pattern, special_tokens=specials)
 
 
 TOKENIZERS = {
@@ -69,7 +46,7 @@ each_tokenizer = pytest.mark.parametrize("name", TOKENIZERS)
 any_text = st.text(max_size=60) | st.text(alphabet="ab \n\r\t'🙂\u0301\x00e\ufffd", max_size=40)
 
 
-# --- LT1 ----------------------------------------------------------------------------------------
+# --- LT1 ------------------------------------------------------------------------------------------
 
 
 @each_tokenizer
@@ -112,246 +89,7 @@ def test_a_lone_surrogate_becomes_the_replacement_character(name):
     assert tokenizer.decode(tokenizer.encode_ordinary("a\ud800b")) == "a\ufffdb"
 
 
-# --- LT2 ----------------------------------------------------------------------------------------
-
-texts_with_overlaps = st.lists(
-    st.text(alphabet="ab", max_size=30) | st.text(alphabet="aab \n", max_size=40) | st.text(max_size=20),
-    max_size=4,
-)
-
-
-@pytest.mark.parametrize("train", [train_bpe, train_bpe_readable], ids=["fast", "readable"])
-@settings(max_examples=60, deadline=None)
-@given(texts=texts_with_overlaps, extra=st.integers(0, 40))
-def test_the_merges_are_those_of_a_naive_trainer(train, texts, extra):
-    texts = [text.replace("\ue000", "") for text in texts]
-    check_same_merges(train, texts, 256 + extra)
-
-
-@pytest.mark.parametrize("train", [train_bpe, train_bpe_readable], ids=["fast", "readable"])
-def test_the_merges_on_real_words_are_those_of_a_naive_trainer(train):
-    texts = [text + "<|endoftext|>" + text[::-1] for text in CORPUS]
-    check_same_merges(train, texts, 330, special_tokens=("<|endoftext|>",))
-
-
-@pytest.mark.parametrize("tie_break", ["bytes", "smallest_ids", "huggingface"])
-@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", r"\S+|\s+"])
-def test_fast_and_readable_learn_the_same_merges(pattern, tie_break):
-    texts = [*CORPUS, *fuzz_strings(60, seed=3)]
-    fast = train_bpe(texts, 420, pattern=pattern, tie_break=tie_break)
-    readable = train_bpe_readable(texts, 420, pattern=pattern, tie_break=tie_break)
-    assert fast.merges == readable.merges
-    assert tokenizer_hash(fast) == tokenizer_hash(readable)
-    for text in [*CORPUS, *fuzz_strings(100, seed=4)]:
-        assert fast.encode_ordinary(text) == encode_readable(text, readable), f"other ids for {text!r}"
-
-
-@settings(max_examples=100, deadline=None)
-@given(text=st.text(alphabet="ab", max_size=300) | any_text)
-def test_the_ids_are_those_of_applying_the_merges_in_order(text):
-    check_same_ids_as_naive(trained(), text)
-
-
-def test_a_long_piece_and_a_short_one_are_merged_alike():
-    rng = random.Random(1)
-    tokenizer = trained()
-    for length in (100, 127, 128, 129, 130, 400, 1000):
-        for alphabet in ("a", "ab", "thecat", "lowernwidst"):
-            check_same_ids_as_naive(tokenizer, "".join(rng.choice(alphabet) for _ in range(length)))
-
-
-def test_the_order_of_the_documents_does_not_matter():
-    merges = train_bpe(CORPUS, 400).merges
-    for seed in range(5):
-        shuffled = random.Random(seed).sample(CORPUS, len(CORPUS))
-        assert train_bpe(shuffled, 400).merges == merges
-
-
-def test_the_hash_seed_does_not_matter():
-    code = (
-        "from working_with_text_data import train_bpe\n"
-        "print(train_bpe(['abcd bcda cdab dabc abdc', 'one two three four five six'], 300).merges)"
-    )
-    printed = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "1", "2")
-    }
-    assert len(printed) == 1, "the merges depend on the order of a set or dict"
-
-
-@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", r"\S+|\s+"])
-@pytest.mark.parametrize("chunk", [1, 7, 4096, 1 << 20])
-def test_the_read_chunk_size_does_not_matter(tmp_path, pattern, chunk):
-    text = "\n".join([*CORPUS, *fuzz_strings(150, seed=5), "<|end|>x<|a b|>  y!\n\n z"])
-    path = tmp_path / "corpus.txt"
-    path.write_bytes(text.encode())
-    for specials in ((), ("<|end|>",), ("<|end|>", "<|a b|>")):
-        counts = count_pretokens(read_blocks(path, pattern, specials, chunk), pattern, specials)
-        assert counts == count_pretokens(text, pattern, specials), (
-            f"{specials}: a block was cut inside a piece"
-        )
-
-
-@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_cutting_a_text_into_blocks_never_cuts_a_piece(pattern):
-    cut = splitter(pattern)
-    for seed in range(40):
-        text = "".join(fuzz_strings(30, seed=seed))
-        for size in (1, 7, 50):
-            pieces = [piece for block in cut.blocks(text, size) for piece in cut.findall(block)]
-            assert pieces == cut.findall(text)
-
-
-@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_the_quick_ascii_pattern_equals_the_exact_one(pattern):
-    import regex
-
-    cut = splitter(pattern)
-    exact = regex.compile(cut.pattern).findall
-    rng = random.Random(0)
-    for _ in range(3000):
-        text = "".join(
-            rng.choice("abzAZ019 '  \n\n\r\t\x0b\x0c\x1c\x1f\x00!,./_-sStTlLrReEdDmMvV") for _ in range(12)
-        )
-        assert cut.findall(text) == exact(text), f"{text!r}"
-
-
-def test_the_reference_training_gives_exactly_its_merges(shared_data):
-    folder = shared_data / "cs336_fixtures"
-    text = (folder / "corpus.en").read_bytes().decode()
-    lines = (folder / "train-bpe-reference-merges.txt").read_text(encoding="utf-8").splitlines()
-    spelled = _bytes_of_printable()
-    expected = [tuple(bytes(spelled[c] for c in part) for part in line.split(" ")) for line in lines]
-    tokenizer = train_bpe(text, 500, special_tokens=["<|endoftext|>"])
-    assert tokenizer.vocab_size == 500 and len(expected) == 243
-    assert merges_as_bytes(tokenizer) == expected
-
-
-def _bytes_of_printable():
-    """GPT-2's spelling of bytes as printable characters (its encoder.py), written out once more."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    table = {chr(byte): byte for byte in printable}
-    others = [byte for byte in range(256) if byte not in printable]
-    return table | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-# --- LT3 ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_our_ranks_give_the_same_ids_inside_tiktoken(pattern):
-    """Needs no data: a vocabulary trained here runs in tiktoken's own engine, split pattern and all."""
-    tokenizer = train_bpe(
-        [*CORPUS, *fuzz_strings(200, seed=6)], 900, pattern=pattern, special_tokens=SPECIALS
-    )
-    encoding = _tiktoken_with_published_pattern(tokenizer, pattern)
-    check_equals_tiktoken(tokenizer, encoding, fuzz_strings(20_000, seed=7))
-    exported = to_tiktoken(tokenizer)
-    for text in CORPUS:
-        assert exported.encode(text + "<|user|>", allowed_special="all") == tokenizer.encode(
-            text + "<|user|>", "all"
-        )
-
-
-def _tiktoken_with_published_pattern(tokenizer, pattern):
-    """The split pattern is taken from tiktoken itself, so that a mistake in ours cannot agree with itself."""
-    import tiktoken
-    from tiktoken_ext import openai_public
-
-    if pattern == "gpt2":
-        published = openai_public.r50k_pat_str
-    else:
-        published = _pattern_of(openai_public, f"{pattern}_base")
-    return tiktoken.Encoding(
-        "law", pat_str=published, mergeable_ranks=tokenizer.ranks, special_tokens=tokenizer.special_tokens
-    )
-
-
-def _pattern_of(openai_public, name):
-    """tiktoken builds an encoding's pattern inside a function that downloads ranks; give it none."""
-    from unittest.mock import patch
-
-    with patch.object(openai_public, "load_tiktoken_bpe", lambda *args, **kwargs: {}):
-        return getattr(openai_public, name)()["pat_str"]
-
-
-@pytest.fixture(scope="session")
-def real_encodings(shared_data, tmp_path_factory):
-    """tiktoken's own encodings, offline: its cache is a folder of files named sha1(URL)."""
-    import tiktoken
-
-    cache = tmp_path_factory.mktemp("tiktoken")
-    base = "https://openaipublic.blob.core.windows.net/"
-    folder = shared_data / "tokenizers"
-    for url, file in {
-        f"{base}gpt-2/encodings/main/vocab.bpe": folder / "gpt2" / "vocab.bpe",
-        f"{base}gpt-2/encodings/main/encoder.json": folder / "gpt2" / "encoder.json",
-        f"{base}encodings/cl100k_base.tiktoken": folder / "cl100k_base.tiktoken",
-        f"{base}encodings/o200k_base.tiktoken": folder / "o200k_base.tiktoken",
-    }.items():
-        (cache / hashlib.sha1(url.encode()).hexdigest()).write_bytes(file.read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_CACHE_DIR", str(cache))
-        return {name: tiktoken.get_encoding(name) for name in ENCODINGS}
-
-
-@pytest.mark.parametrize("name", ENCODINGS)
-def test_ids_equal_the_real_tiktoken(name, shared_data, real_encodings):
-    tokenizer = load_tiktoken(name, shared_data / "tokenizers")
-    check_equals_tiktoken(tokenizer, real_encodings[name], fuzz_strings(20_000, seed=8))
-    assert tokenizer.special_tokens.keys() == real_encodings[name].special_tokens_set
-    assert tokenizer.vocab_size == real_encodings[name].n_vocab
-    text = "a<|endoftext|> b"
-    assert tokenizer.encode(text, "all") == real_encodings[name].encode(text, allowed_special="all")
-
-
-@pytest.mark.parametrize("name", ENCODINGS)
-def test_ids_equal_the_golden_file(name, shared_data):
-    tokenizer = load_tiktoken(name, shared_data / "tokenizers")
-    golden = json.loads((shared_data / "tokenizers" / "golden_tokens.json").read_text(encoding="utf-8"))
-    for case in golden["edge"] + golden["udhr"]:
-        ordinary = tokenizer.encode_ordinary(case["text"])
-        special = tokenizer.encode(case["text"], allowed_special="all")
-        assert case[name] in (ordinary, special), f"{case['text']!r}"
-    for case in golden["files"]:
-        text = (shared_data / case["file"]).read_bytes().decode()
-        ids = tokenizer.encode_ordinary(text)
-        assert len(ids) == case[name]["n_tokens"] and ids[:20] == case[name]["first20"], case["file"]
-        digest = hashlib.sha256(array("I", ids).tobytes()).hexdigest()
-        assert digest == case[name]["sha256_u32le"], f"{case['file']}: some id differs"
-
-
-def test_hugging_face_learns_the_same_merges_under_its_tie_break():
-    """Its rule: smallest ids first, with the bytes numbered in GPT-2's order."""
-    tokenizers = pytest.importorskip("tokenizers", reason="the extra `hf` is not installed")
-    from tokenizers import models, pre_tokenizers, trainers
-
-    texts = [*CORPUS, "".join(f"{n} times {n + 1} is {n * (n + 1)}. " for n in range(200))]
-    peer = tokenizers.Tokenizer(models.BPE())
-    peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    peer.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-        ),
-    )
-    spelled = _bytes_of_printable()
-    expected = [
-        tuple(
-            bytes(spelled[c] for c in part) for part in (pair if isinstance(pair, list) else pair.split(" "))
-        )
-        for pair in json.loads(peer.to_str())["model"]["merges"]
-    ]
-    ours = train_bpe(texts, 600, tie_break="huggingface")
-    assert merges_as_bytes(ours) == expected
-
-
-# --- LT4 ----------------------------------------------------------------------------------------
+# --- LT4 ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["byte", "bpe-gpt2", "bpe-cl100k", "bpe-o200k"])
@@ -394,7 +132,7 @@ def test_specials_in_the_corpus_are_not_learned_from():
     assert plain.merges == marked.merges
 
 
-# --- LT5 ----------------------------------------------------------------------------------------
+# --- LT5 ------------------------------------------------------------------------------------------
 
 
 @each_tokenizer
@@ -461,7 +199,7 @@ def test_a_foreign_tokenizer_file_is_a_clear_error(kind, tmp_path):
     assert "\n" not in str(error.value)
 
 
-# --- LT6 ----------------------------------------------------------------------------------------
+# --- LT6 ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["byte", "bpe-gpt2"])
@@ -515,7 +253,7 @@ def test_stop_strings_end_the_text_wherever_the_tokens_are_cut(text, stop, data)
     check_stop(_Pieces(pieces), list(range(len(pieces))), stop)
 
 
-# --- LT7 ----------------------------------------------------------------------------------------
+# --- LT7 ------------------------------------------------------------------------------------------
 
 
 @each_tokenizer
@@ -538,7 +276,7 @@ def test_the_published_vocabularies_have_no_cliff_either(name, shared_data):
         check_no_cliff(tokenizer, text)
 
 
-# --- what the laws rest on --------------------------------------------------------------------------
+# --- what the laws rest on ------------------------------------------------------------------------
 
 
 def test_ids_are_bytes_then_merges_then_specials():

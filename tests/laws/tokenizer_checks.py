@@ -8,9 +8,12 @@ import random
 import time
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 from itertools import pairwise
 
 import regex
+
+from working_with_text_data import train_bpe
 
 # The split patterns as their makers published them, written out here so that the code under test
 # is not compared with itself.
@@ -18,6 +21,20 @@ PUBLISHED = {
     "gpt2": r"""'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""",
 }
 ODD_SPACES = "\u00a0\u1680\u2003\u2028\u202f\u3000\u0085\u001c\u001f\u200b\ufeff"
+
+
+CORPUS = [
+    "The cat sat on the mat. The dog sat on the log; the frog didn't.",
+    "aaaa aaaaa abab ababab aabb aaabbb banana bananas\n\n  indented\tby hand\r\n1,024 2048 4096!!",
+    "Ünïcödé wörds, naïve café, 東京 東京都, 😀😀 👩‍💻, привет мир, привет всем",
+    "low lower lowest new newer newest wide wider widest " * 3,
+]
+SPECIALS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>")
+
+
+@lru_cache
+def trained(pattern="gpt2", vocab_size=400, specials=SPECIALS):
+    return train_bpe(CORPUS, vocab_size, pattern=pattern, special_tokens=specials)
 
 
 # --- references ---------------------------------------------------------------------------------
@@ -116,6 +133,14 @@ def any_character(rng):
         character = chr(rng.randrange(0x110000))
         if unicodedata.category(character) not in ("Cn", "Cs"):
             return character
+
+
+def bytes_of_printable():
+    """GPT-2's spelling of bytes as printable characters (its encoder.py), written out once more."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    table = {chr(byte): byte for byte in printable}
+    others = [byte for byte in range(256) if byte not in printable]
+    return table | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 # --- LT1 ----------------------------------------------------------------------------------------
