@@ -73,6 +73,7 @@ def tokens(text: str) -> list[str]:
 
 def read(text: str) -> Reading:
     """Paragraphs and sentences of ``text``; never fails, whatever the text is."""
+    text = text.replace(QUOTE, "¤").replace("§", "¤")  # the reader's own marks mean nothing in a text
     paragraphs = [p for p in re.split(r"\n\s*\n", text.strip()) if p.strip()]
     sentences: list[Sentence] = []
     unbalanced = []

@@ -13,8 +13,8 @@ _OPPOSITES = """
 big small; happy sad; hot cold; old new; day night; up down; left right; fast slow; light dark;
 loud quiet; long short; open closed; wet dry; hard soft; full empty; high low; early late; near far; good bad;
 brave scared; clean dirty; thick thin; wide narrow; rich poor; strong weak; sweet sour; first last;
-inside outside; friend enemy;
-give take; win lose; laugh cry; push pull; start stop; true false; above below; always never; young grown
+inside outside; friend enemy; give take; win lose; laugh cry; push pull; start stop; true false;
+above below; always never; young grown
 """
 OPPOSITES: dict[str, str] = {}
 for _pair in _OPPOSITES.replace("\n", " ").split(";"):
@@ -104,40 +104,19 @@ PASTS = {
     "wave": "waved",
 }
 # Things that can be done in one verb, for putting events in order.
-DEED_VERBS = tuple(
-    word_list(
-        "sang danced swam slept read painted baked skipped rested jumped laughed whistled cooked drew climbed "
-        "played "
-        "cleaned fished waved studied"
-    )
+DEED_VERBS = word_list(
+    "sang danced swam slept read painted baked skipped rested jumped laughed whistled cooked drew "
+    "climbed played cleaned fished waved studied"
 )
 MOMENTS = ("in the morning", "at noon", "in the evening", "at night")
 ORDINALS = ("first", "second", "third", "last")
-SPELL_FIRST = tuple(
-    word_list(
-        "red blue green pink white black brown grey big old new tiny warm cold soft wet dry tall long short "
-        "round sad "
-        "shy kind brave calm bold quiet happy sweet fresh dark fast slow hot low"
-    )
+SPELL_FIRST = word_list(
+    "red blue green pink white black brown grey big old new tiny warm cold soft wet dry tall long short "
+    "round sad shy kind brave calm bold quiet happy sweet fresh dark fast slow hot low"
 )
 SPELL_SECOND = (
     *(n for n in (*ITEMS, *FOODS, *ANIMALS, *TOOLS) if len(n) <= 5),
     *word_list("tree pond gate wall oak log rock well"),
 )
-FEELINGS = (
-    "happy",
-    "sad",
-    "tired",
-    "angry",
-    "proud",
-    "scared",
-    "calm",
-    "hungry",
-    "excited",
-    "lonely",
-    "bored",
-    "shy",
-)
-KEEPERS = tuple(
-    word_list("box basket cupboard drawer bag chest jar bucket tin shed cellar attic barn kitchen")
-)
+FEELINGS = word_list("happy sad tired angry proud scared calm hungry excited lonely bored shy")
+KEEPERS = word_list("box basket cupboard drawer bag chest jar bucket tin shed cellar attic barn kitchen")

@@ -10,6 +10,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 from working_with_text_data.storyland import stories
 from working_with_text_data.storyland_checker import Verdict, check_story
@@ -133,7 +134,8 @@ def repeated_sentence(text: str, rng: random.Random) -> str | None:
 def no_solution(text: str, rng: random.Random) -> str | None:
     """The sentence that settles the trouble is left out."""
     settles = re.compile(
-        r"\b(?:found the|gave the \w+ (?:\w+ )?(?:back )?to|gave \w+ the|handed|traded the|swapped the|mended the|was mended|"
+        r"\b(?:found the|gave the \w+ (?:\w+ )?(?:back )?to|gave \w+ the|handed|traded the|swapped the|"
+        r"mended the|was mended|"
         r"freed the|finished the|was finished|shared the|gave half)\b"
     )
     paragraphs = _sentences(text)
@@ -268,9 +270,42 @@ def glue(first: str, second: str) -> str:
 
 
 def glue_rate(texts: list[str], check: Callable[[str], Verdict] = check_story) -> float:
-    pairs = list(zip(texts, texts[1:]))
+    pairs = list(pairwise(texts))
     return sum(not check(glue(a, b)).coherent for a, b in pairs) / len(pairs)
 
 
 def rules_seen(texts: list[str], check: Callable[[str], Verdict] = check_story) -> Counter[str]:
     return Counter(rule for text in texts for rule in check(text).rules)
+
+
+# The laws ---------------------------------------------------------------------
+# What each breakage must reach at least; measured rates are higher or equal (see test_storyland_mutations).
+FLOORS = {name: 0.95 for name in MUTATIONS} | {"shuffled sentences": 0.95, "word salad": 1.0, "misspelt": 1.0}
+
+
+def check_stories_are_coherent(texts: list[str]) -> None:
+    """Every generated story passes the checker."""
+    for text in texts:
+        verdict = check_story(text)
+        assert verdict.coherent, f"a generated story was refused: {verdict.violations[:3]}\n{text}"
+
+
+def check_caught(name: str, texts: list[str]) -> None:
+    """The checker catches this kind of broken story, and says why."""
+    caught, named, applied = catch_rate(name, texts)
+    assert applied >= 5, f"{name}: only {applied} stories could be broken this way"
+    rule = MUTATIONS[name][1]
+    assert caught >= FLOORS[name], f"{name}: only {caught:.1%} of {applied} broken stories were refused"
+    assert named >= FLOORS[name], f"{name}: only {named:.1%} were refused for {rule}"
+
+
+def check_glue_is_caught(texts: list[str]) -> None:
+    """The halves of two stories do not make a story."""
+    rate = glue_rate(texts)
+    assert rate >= 0.98, f"only {rate:.1%} of glued halves were refused"
+
+
+def check_outside_text_is_refused(texts: list[str]) -> None:
+    """Other people's prose is not Storyland."""
+    for text in texts:
+        assert not check_story(text).coherent, f"outside text was taken for a Storyland story:\n{text}"
