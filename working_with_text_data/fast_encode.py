@@ -151,6 +151,8 @@ class FastEncoder:
         return ids
 
     def _encode_spaced(self, word: str) -> list[int]:
+        if word.isalpha():  # ` ?\p{L}+` takes a space and letters as one piece: no need to look
+            return self._pieces[" " + word]
         return self._encode_word(spaced(word))
 
     def _encode_word(self, word: str) -> list[int]:
