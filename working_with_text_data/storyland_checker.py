@@ -14,9 +14,10 @@ import re
 
 from .storyland_reading import read
 from .storyland_rules import check_surface, speaker_of
+from .storyland_setting import check_place
 from .storyland_syntax import check_syntax
 from .storyland_things import Things
-from .storyland_tracking import Belief, check_people, check_place, check_settled, check_wants
+from .storyland_tracking import Belief, check_people, check_settled, check_wants
 from .storyland_verdict import RULES, Verdict, Violation
 from .storyland_world import GENDER
 

@@ -108,7 +108,7 @@ def _expand(parts: tuple[Part, ...], slots: Mapping[str, str], dice: Dice, out: 
     for part in parts:
         kind = type(part)
         if kind is str:
-            out.append(part)
+            out.append(part)  # type: ignore[arg-type]
         elif kind is Slot:
             out.append(slots[part])  # type: ignore[index]
         else:

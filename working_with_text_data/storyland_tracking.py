@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from .storyland_reading import Reading, Sentence
 from .storyland_verdict import Violation
-from .storyland_world import CHORES, DEEDS, FIXTURES, GENDER, GLAD, PLACES, RELATIONS, SAD, word_list
+from .storyland_world import CHORES, DEEDS, GENDER, GLAD, RELATIONS, SAD, word_list
 
 _NAME = "|".join(GENDER)
 _RELATION = "|".join(RELATIONS)
@@ -237,53 +237,6 @@ def _check_pronouns(sentence: Sentence, belief: Belief) -> None:
 
 def _and(names: set[str]) -> str:
     return " and ".join(sorted(n.capitalize() for n in names))
-
-
-def check_place(sentence: Sentence, belief: Belief) -> None:
-    """Rule ``place``: one place at a time, with the right preposition and its own fixtures."""
-    if belief.place is None:
-        first = re.search(rf"\bthe ({'|'.join(PLACES)})\b", " ".join(sentence.words))
-        belief.place = first[1] if first else None
-    everything = [
-        sentence.words,
-        *([w.lower() for w in re.findall(r"[A-Za-z']+", q)] for q in sentence.quotes),
-    ]
-    for words in everything:
-        for index, word in enumerate(words):
-            before = words[index - 1] if index else ""
-            if word in PLACES and before == "the":
-                preposition = words[index - 2] if index > 1 else ""
-                if preposition in ("at", "in", "on") and preposition != PLACES[word][0]:
-                    belief.broken(
-                        "place", sentence.text, f'"{preposition} the {word}" should be "{PLACES[word][0]}"'
-                    )
-                if belief.place is None:
-                    belief.place = word
-                elif belief.place != word:
-                    belief.broken(
-                        "place", sentence.text, f"the {word} comes up, but the story is at the {belief.place}"
-                    )
-            elif word in FIXTURES and _definite(words, index):
-                if belief.place is None:
-                    belief.broken("place", sentence.text, f"the {word} comes before any place")
-                elif word not in PLACES[belief.place][2]:
-                    belief.broken(
-                        "place",
-                        sentence.text,
-                        f"there is no {word} {PLACES[belief.place][0]} the {belief.place}",
-                    )
-
-
-def _definite(words: list[str], index: int) -> bool:
-    looks = FIXTURES[words[index]]
-    before = words[index - 1] if index else ""
-    if before == "the":
-        return True
-    return (
-        index > 1
-        and words[index - 2] == "the"
-        and (before in looks or any(before in v for v in FIXTURES.values()))
-    )
 
 
 def check_wants(sentence: Sentence, belief: Belief) -> None:
