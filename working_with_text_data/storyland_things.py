@@ -12,11 +12,9 @@ import re
 from dataclasses import dataclass, field
 
 from .storyland_reading import Mention, Sentence, mentions, tag, tokens
-from .storyland_tracking import Belief, resolve
+from .storyland_tracking import Belief, one, resolve
 from .storyland_world import BUILDS, COLOURS, FOODS, MADE_GIFTS, TOOLS
 
-P = r"<(?P<p>\w+)>"
-_THE = r"(?:the|a|his|her|my|their)"
 _HAVE = re.compile(
     r"\b(?:had(?: (?:only|brought|bought))?|carried|owned|had given <?(?P<to>her|\w+)>?) (?:an?) \[(?P<x>\w+)\]"
 )
@@ -44,7 +42,6 @@ _HOLDS = re.compile(
     r"the \[(?P<x>\w+)\]"
 )
 _SAID_LOST = re.compile(r"\bi have lost my \[(?P<x>\w+)\]|\bmy \[(?P<y>\w+)\] is (?:gone|missing)")
-_CLAUSE_HEAD = re.compile(r"(?:(?<=^)|(?<=, )|(?<=, and )|(?<=, while )|(?<=there )|(?<=\w ))<(\w+)>(?!'s)")
 _GOVERNED = re.compile(r"(?:near|with|to|of|behind|beside|at|for|given|handed|gave|met|saw|lent|told) $")
 
 
@@ -116,10 +113,9 @@ class Things:
         heads: list[str] = []
         for match in re.finditer(r"<(\w+)>(?!'s)", tagged[:position]):
             before = tagged[: match.start()]
-            joined = before.endswith("> and ") or (before.endswith("> , and ") and False)
             if _GOVERNED.search(before):
                 continue
-            if before.endswith("> and ") and joined:
+            if before.endswith("> and "):
                 heads.append(match[1])
             else:
                 heads = [match[1]]
@@ -129,19 +125,19 @@ class Things:
 
     def _events(self, tagged: str) -> None:
         for match in _HAVE.finditer(tagged):
-            who = match["to"] or next(iter(self._actors(tagged, match.start())), "")
-            self._own(match["x"], next(iter(resolve([who], self.belief)), ""))
+            who = match["to"] or one(self._actors(tagged, match.start()))
+            self._own(match["x"], one(resolve([who], self.belief)))
         for match in _MADE.finditer(tagged):
-            who = next(iter(self._actors(tagged, match.start())), "")
+            who = one(self._actors(tagged, match.start()))
             self._own(match["x"], who)
             if MADE_GIFTS.get(match["x"]) is None:
                 self._broken("want", f"a {match['x']} is not a thing to make by hand")
         for match in _LOST.finditer(tagged):
-            self._lose(match["x"] or match["y"], next(iter(self._actors(tagged, match.start())), ""))
+            self._lose(match["x"] or match["y"], one(self._actors(tagged, match.start())))
         for match in _FOUND.finditer(tagged):
             self._find(match["x"], self._actors(tagged, match.start()))
         for match in _TRADED.finditer(tagged):
-            giver = next(iter(self._actors(tagged, match.start())), "")
+            giver = one(self._actors(tagged, match.start()))
             taker = self.belief.other(giver)
             self._hand(match["x"], giver, taker)
             self._hand(match["y"], taker, giver)
@@ -150,13 +146,13 @@ class Things:
                 noun = match["x"] or self.last or ""
                 if self._thing(noun).state == "lent":
                     continue
-                giver = next(iter(self._actors(tagged, match.start())), "")
-                self._hand(noun, giver, next(iter(resolve([match["to"]], self.belief)), ""))
+                giver = one(self._actors(tagged, match.start()))
+                self._hand(noun, giver, one(resolve([match["to"]], self.belief)))
         for match in _SHARED.finditer(tagged):
-            self._share(match, next(iter(self._actors(tagged, match.start())), ""))
+            self._share(match, one(self._actors(tagged, match.start())))
         self._troubles(tagged)
         for match in _HOLDS.finditer(tagged):
-            who = next(iter(resolve([match["p"]], self.belief)), "")
+            who = one(resolve([match["p"]], self.belief))
             if self._thing(match["x"]).holder not in (who, None):
                 self._broken("possession", f"{who} does not have the {match['x']}")
 
@@ -184,7 +180,7 @@ class Things:
             belief.start("stuck", "", noun, self.sentence)
         for match in _WANTED.finditer(tagged):
             noun = match["x"] or match["y"]
-            who = next(iter(self._actors(tagged, match.start())), "")
+            who = one(self._actors(tagged, match.start()))
             if self._thing(noun).holder == who:
                 self._broken("want", f"{who} already has the {noun}")
             belief.start("wish", who, noun, self.sentence)
@@ -244,7 +240,7 @@ class Things:
             self._broken("possession", f"the {noun} is found but was not lost")
             return
         thing.state = "found"
-        thing.holder = next(iter(who), "")
+        thing.holder = one(who)
         if thing.holder in thing.owners:
             self.belief.solve("lost", noun, self.sentence)
 
@@ -267,7 +263,7 @@ class Things:
 
     def _share(self, match: re.Match[str], giver: str) -> None:
         noun = match["x"]
-        taker = next(iter(resolve([match["to"]], self.belief)), "")
+        taker = one(resolve([match["to"]], self.belief))
         if noun not in FOODS:
             self._broken("possession", f"a {noun} cannot be eaten")
         if self._thing(noun).holder != giver:

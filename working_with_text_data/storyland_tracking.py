@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from .storyland_reading import Reading, Sentence
 from .storyland_verdict import Violation
-from .storyland_world import CHORES, DEEDS, GENDER, GLAD, RELATIONS, SAD, word_list
+from .storyland_world import CHORES, DEEDS, GENDER, GLAD, HELPERS, RELATIONS, SAD, word_list
 
 _NAME = "|".join(GENDER)
 _RELATION = "|".join(RELATIONS)
@@ -112,6 +112,11 @@ _NOT_SUBJECT = frozenset(
 )
 
 
+def one(names: frozenset[str]) -> str:
+    """The person, or of several the first by name (so that no verdict depends on hashing); "" for nobody."""
+    return min(names, default="")
+
+
 def subjects(tagged: str, belief: Belief) -> frozenset[str]:
     """The people who head the sentence: tags before the first verb that no preposition governs."""
     words = tagged.split()
@@ -162,16 +167,14 @@ def check_people(sentence: Sentence, belief: Belief) -> None:
             elif len(belief.people) >= 2:
                 belief.broken("who", sentence.text, f"{match[1]} is one person too many")
             belief.people[name] = GENDER[match[1]]
-        elif name in introductions and introductions[name] == match.start(1):
-            belief.broken("who", sentence.text, f"{match[1]} is introduced twice") if _again(
-                text, match
-            ) else None
+        elif introductions.get(name) == match.start(1) and _introduced_again(text, match[1]):
+            belief.broken("who", sentence.text, f"{match[1]} is introduced twice")
     for quote in sentence.quotes:
         for match in re.finditer(rf"\b({_NAME})\b", quote):
             if match[1].lower() not in belief.people:
                 belief.broken("who", sentence.text, f"{match[1]} is spoken of but was never introduced")
     for match in re.finditer(
-        r"\b(the|an?) (?:(?:kind|friendly|cheerful|old|tall) )?<(\w+)>", _untag(sentence)
+        r"\b(the|an?) (?:(?:kind|friendly|cheerful|old|tall) )?<(\w+)>", _with_helpers(sentence)
     ):
         helper = match[2]
         if match[1] != "the":
@@ -181,15 +184,11 @@ def check_people(sentence: Sentence, belief: Belief) -> None:
     _check_pronouns(sentence, belief)
 
 
-def _again(text: str, match: re.Match[str]) -> bool:
-    return bool(
-        re.search(rf"(?:girl|boy) (?:named|called) {match[1]}\b|\b{match[1]} was an? \w+ (?:girl|boy)", text)
-    )
+def _introduced_again(text: str, name: str) -> bool:
+    return bool(re.search(rf"(?:girl|boy) (?:named|called) {name}\b|\b{name} was an? \w+ (?:girl|boy)", text))
 
 
-def _untag(sentence: Sentence) -> str:
-    from .storyland_world import HELPERS
-
+def _with_helpers(sentence: Sentence) -> str:
     return re.sub(rf"\b({'|'.join(HELPERS)})\b", r"<\1>", " ".join(sentence.words))
 
 
@@ -244,11 +243,11 @@ def check_wants(sentence: Sentence, belief: Belief) -> None:
     tagged = sentence.tagged
     said = " ".join(sentence.quotes).lower()
     heads = subjects(tagged, belief)
-    actor = next(iter(heads), "")
+    actor = one(heads)
     for source in (tagged, said):
         for match in _WANT_DEED.finditer(source):
             if source == said:
-                actor = next(iter(belief.focus), "")
+                actor = one(belief.focus)
             belief.start("deed", actor, f"{match[1]} the {match[2]}", sentence.text)
         for match in _PROMISE.finditer(source):
             main = next(iter(belief.people), "")
@@ -289,7 +288,7 @@ def _check_feelings(sentence: Sentence, belief: Belief, actor: str) -> None:
     problem = belief.open_problem()
     for match in _SAD.finditer(tagged):
         who = resolve([match[1]], belief)
-        sad = next(iter(who), "")
+        sad = one(who)
         if not belief.problems:
             belief.start("sorrow", sad, "", sentence.text)
         elif problem is None:

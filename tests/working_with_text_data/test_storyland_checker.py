@@ -1,6 +1,9 @@
 """The checker: accepts every generated story, refuses everything else, never fails."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -96,6 +99,26 @@ def test_reading_keeps_every_sentence():
         "Tom ran.",
     ]
     assert speaker_of("§ said Mia.") == "Mia"
+
+
+def test_verdicts_do_not_depend_on_the_hash_seed_of_the_interpreter():
+    code = (
+        "import random, storyland_checks as c; r = random.Random(1); "
+        "print([sorted(c.check_story(c.other_name(t, r) or t).rules) for t in c.sample_texts(60)])"
+    )
+    laws = str(Path(__file__).resolve().parents[1] / "laws")
+    root = str(Path(__file__).resolve().parents[2])
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": f"{laws}:{root}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(seen) == 1
 
 
 def test_a_length_violation_is_named():
