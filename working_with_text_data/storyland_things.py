@@ -38,8 +38,8 @@ _STUCK = re.compile(r"\[(?P<x>\w+)\] (?:that )?was stuck|an? \[(?P<y>\w+)\] was 
 _FREED = re.compile(r"\bfreed the \[(?P<x>\w+)\]")
 _WANTED = re.compile(r"\bwanted the \[(?P<x>\w+)\]|at the \[(?P<y>\w+)\] and (?:wanted|wished) to have it")
 _HOLDS = re.compile(
-    r"<(?P<p>\w+)> (?:now )?(?:had|held|turned over|turned|hugged|admired|tried out|played with|showed) "
-    r"the \[(?P<x>\w+)\]"
+    r"<(?P<p>\w+)> (?:now )?(?:had|held|turned over|turned|hugged|admired|tried out|played with|showed|"
+    r"was about to (?:eat|keep)) the \[(?P<x>\w+)\]"
 )
 _SAID_LOST = re.compile(r"\bi have lost my \[(?P<x>\w+)\]|\bmy \[(?P<y>\w+)\] is (?:gone|missing)")
 _GOVERNED = re.compile(r"(?:near|with|to|of|behind|beside|at|for|given|handed|gave|met|saw|lent|told) $")

@@ -25,6 +25,11 @@ _INTRODUCED = (
     re.compile(rf"\b(?P<sort>{_RELATION}) (?:(?:named|called) )?(?P<name>{_NAME})\b"),
     re.compile(rf"\b(?P<name>{_NAME}), (?:his|her) (?:\w+ )?(?P<sort>{_RELATION})\b"),
 )
+# "Mia and Mia", "Mia hugged Mia", "Mia was glad, and so did Mia", "Mia ran, and Mia sang".
+_SAME_TWICE = re.compile(
+    rf"\b({_NAME}) (?:and|hugged|thanked|told|gave|handed|met|saw) \1\b"
+    rf"|^(?:(?!{_NAME})\w+,? )*?(?P<n>{_NAME}) (?:(?!{_NAME}).)*, (?:and|while) (?:so did )?(?P=n)\b"
+)
 _SORT_GENDER = {"girl": "f", "boy": "m", **{r: g for r, g in RELATIONS.items() if g}}
 _HE = {"he": "m", "him": "m", "his": "m", "himself": "m", "she": "f", "her": "f", "herself": "f"}
 _BODY = frozenset(
@@ -181,6 +186,8 @@ def check_people(sentence: Sentence, belief: Belief) -> None:
             belief.helpers.add(helper)
         elif helper not in belief.helpers:
             belief.broken("who", sentence.text, f"the {helper} was never introduced")
+    if twice := _SAME_TWICE.search(text):
+        belief.broken("who", sentence.text, f"{twice[1] or twice[2]} is counted as two people")
     _check_pronouns(sentence, belief)
 
 
@@ -194,6 +201,7 @@ def _with_helpers(sentence: Sentence) -> str:
 
 def _check_pronouns(sentence: Sentence, belief: Belief) -> None:
     named: set[str] = set()
+    sentence_names: set[str] = set()
     recent = set().union(*belief.recent[-4:]) if belief.recent else set()
     focus = set(belief.focus)
     words = sentence.words
@@ -201,6 +209,7 @@ def _check_pronouns(sentence: Sentence, belief: Belief) -> None:
         base = word.removesuffix("'s")
         if base in belief.people:
             named.add(base)
+            sentence_names.add(base)
             if index > 1 and words[index - 1] == "and" and words[index - 2] in belief.people:
                 focus.add(base)
             elif base == word and (index == 0 or words[index - 1] not in _NOT_SUBJECT):
@@ -218,6 +227,12 @@ def _check_pronouns(sentence: Sentence, belief: Belief) -> None:
                 continue
             if len(near) == 1:
                 named |= near
+            if (
+                word in ("he", "she")
+                and sentence_names
+                and not any(belief.people[p] == gender for p in sentence_names)
+            ):
+                belief.broken("pronoun", sentence.text, f'"{word}" does not fit {_and(sentence_names)}')
             if word in ("he", "she"):
                 inside = {p for p in focus | named if belief.people.get(p) == gender}
                 focus = inside if inside else near

@@ -61,6 +61,12 @@ def other_name(text: str, rng: random.Random) -> str | None:
     return text[: match.start()] + other + text[match.end() :] if other else None
 
 
+def one_person_twice(text: str, rng: random.Random) -> str | None:
+    """ "Mia and Tom" becomes "Mia and Mia"."""
+    match = re.search(rf"\b({'|'.join(GENDER)}) and (?!\1)({'|'.join(GENDER)})\b", text)
+    return text[: match.start(2)] + match[1] + text[match.end(2) :] if match else None
+
+
 def swapped_thing(text: str, rng: random.Random) -> str | None:
     """One occurrence of a thing becomes another thing."""
     found = list(_THING.finditer(text))
@@ -222,6 +228,7 @@ def glad_too_soon(text: str, rng: random.Random) -> str | None:
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     # name -> (mutation, the rule that must be named; None where several rules may speak)
     "foreign name": (foreign_name, "who"),
+    "one person twice": (one_person_twice, "who"),
     "swapped thing": (swapped_thing, None),
     "swapped place": (swapped_place, "place"),
     "changed colour": (changed_colour, "thing"),
