@@ -79,9 +79,9 @@ def _follows() -> dict[str, frozenset[str]]:
 def unreadable(words: list[str]) -> str:
     """The first word at which no reading is left, or "" for a readable sentence.
 
-    >>> unreadable(word_list("mia gave the kite to tom ."))
+    >>> unreadable("mia gave the kite to tom .".split())
     ''
-    >>> unreadable(word_list("the gave mia"))
+    >>> unreadable("the gave mia".split())
     'gave'
     """
     follows, classes = _follows(), lexicon()

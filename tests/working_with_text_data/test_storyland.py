@@ -1,6 +1,8 @@
 """The generator: seeded, endless, consistent, of the promised size and variety."""
 
+import doctest
 import hashlib
+import importlib
 import json
 import re
 import subprocess
@@ -171,6 +173,13 @@ def test_the_command_refuses_what_it_does_not_make():
         main(["kind=poems"])
     with pytest.raises(UserError, match="at least 1"):
         main(["n=0"])
+
+
+@pytest.mark.parametrize("name", ["grammar", "reading", "rules", "syntax", "verifiers", "task_words", "checker"])
+def test_the_worked_examples_are_true(name):
+    module = importlib.import_module(f"working_with_text_data.storyland_{name}")
+    result = doctest.testmod(module)
+    assert result.attempted > 0 and result.failed == 0
 
 
 def test_storyland_imports_nothing_heavy():
