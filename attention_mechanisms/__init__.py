@@ -4,8 +4,9 @@ Importing this package costs nothing: names are resolved on first use (PEP 562),
 which never touch a model do not pay for torch.
 """
 
-from importlib import import_module
 from typing import Any
+
+from utils.lazy import resolve
 
 _EXPORTS = {
     "ATTENTIONS": "registry",
@@ -29,10 +30,8 @@ __all__ = sorted(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    return resolve(__name__, _EXPORTS, name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_EXPORTS})
+    return sorted({*globals(), *__all__})

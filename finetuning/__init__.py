@@ -5,24 +5,26 @@ Names are loaded when they are first used, so that importing the chapter costs n
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
+from utils.lazy import resolve
+
 _EXPORTS = {
-    "Message": "finetuning.templates",
-    "Rendered": "finetuning.templates",
-    "render": "finetuning.templates",
-    "stop_ids": "finetuning.templates",
+    "Message": "templates",
+    "Rendered": "templates",
+    "render": "templates",
+    "stop_ids": "templates",
+    "exact_match": "evaluation.instructions",
+    "score_stories": "evaluation.stories",
+    "tune": "instruction.tune",
 }
 
 __all__ = sorted(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name]), name)
+    return resolve(__name__, _EXPORTS, name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

@@ -3,8 +3,9 @@
 Importing this package costs nothing: names are resolved on first use (PEP 562).
 """
 
-from importlib import import_module
 from typing import Any
+
+from utils.lazy import resolve
 
 _EXPORTS = {
     "GPT": "gpt",
@@ -25,10 +26,8 @@ __all__ = sorted(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    return resolve(__name__, _EXPORTS, name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_EXPORTS})
+    return sorted({*globals(), *__all__})

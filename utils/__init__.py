@@ -5,8 +5,9 @@ Names are resolved when they are first used (PEP 562), so importing the package 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from utils.lazy import resolve
 
 if TYPE_CHECKING:
     from utils.cli import run_main
@@ -56,10 +57,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'utils' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"utils.{_WHERE[name]}"), name)
+    return resolve(__name__, _WHERE, name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

@@ -6,8 +6,9 @@ The names below are what other chapters use. They are imported on first use (PEP
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from utils.lazy import resolve
 
 _HOME = {
     "Tokenizer": "tokenizer",
@@ -27,6 +28,7 @@ _HOME = {
     "token_strip_html": "inspect_tokens",
     "Document": "documents",
     "load_documents": "documents",
+    "iter_documents": "documents",
     "split_documents": "splitting",
     "Split": "splitting",
     "write_shards": "shards",
@@ -34,6 +36,7 @@ _HOME = {
     "TokenArray": "shards",
     "NextTokenPredictionDataset": "windows",
     "BatchLoader": "windows",
+    "ExampleBatches": "example_batches",
     "Story": "storyland",
     "stories": "storyland",
     "story_corpus": "storyland",
@@ -68,12 +71,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getatt
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return resolve(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:
