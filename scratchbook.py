@@ -56,7 +56,9 @@ def _bench(argv: list[str]) -> int:
         return 0
     name, rest = argv[0], argv[1:]
     if name != "all" and name not in BENCHMARKS:
-        print(f"error: unknown benchmark {name!r}: choose from {', '.join(BENCHMARKS)} or all", file=sys.stderr)
+        print(
+            f"error: unknown benchmark {name!r}: choose from {', '.join(BENCHMARKS)} or all", file=sys.stderr
+        )
         return 2
     chosen = list(BENCHMARKS) if name == "all" else [name]
     return max(_dispatch(BENCHMARKS[each][0], rest) for each in chosen)

@@ -54,12 +54,15 @@ def walk(config: DemoConfig) -> Path:
     from rich.console import Console
 
     from finetuning.demo.stages import pretrain_config
+    from gpt_model.config import preset
     from utils.config import to_dict
     from utils.device import pick_device
     from utils.runs import Run, runs_root
 
     recipe = pretrain_config(config, runs_root())
+    # What would fail after minutes of work is said before the first one.
     pick_device(config.device)
+    preset(config.preset, **{"vocab_size": config.vocab_size, **config.model})
     split = load_corpus(recipe)
     inputs = {} if config.text is None else {"text": Path(config.text)}
     console = Console(highlight=False)
