@@ -163,7 +163,7 @@ def gemm_peaks(size: int = 1024) -> dict[str, float]:
     peaks = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-        best = compare({name: partial(torch.matmul, a, b)}, rounds=7, warmup=2)["candidates"][name]["min_s"]
+        best = compare({name: partial(torch.matmul, a, b)}, rounds=40, warmup=2)["candidates"][name]["min_s"]
         peaks[name] = 2 * size**3 / best / 1e9
     return peaks
 
