@@ -322,9 +322,9 @@ EXERCISES = [TARGETS, LOSS, TEMPERATURE]
 PREDICTIONS = [
     Prediction(
         "questions_per_step",
-        8 * 128,
+        4 * 128,
         "questions",
-        "Each of the 8 windows asks at all of its 128 places at once.",
+        "Each of the 4 windows asks at all of its 128 places at once.",
     ),
     Prediction(
         "loss_at_start",

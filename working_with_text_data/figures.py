@@ -155,11 +155,11 @@ def draw_loss_curves(metrics: Sequence[Mapping[str, Any]], levels: Mapping[str, 
     for split, name, look in (("train", "training batches", "-"), ("val", "held-out text", "o-")):
         points = [(m["step"], m["loss"]) for m in metrics if m["split"] == split]
         ax.plot(*zip(*points, strict=True), look, label=name)
-    last = max(m["step"] for m in metrics)
+    last, lowest = max(m["step"] for m in metrics), min(m["loss"] for m in metrics)
     for name, level in levels.items():
         ax.axhline(level, color=QUIET, ls="--", lw=1)
         ax.text(last, level + 0.08, name, ha="right", fontsize=9)
-    ax.set(xlabel="step", ylabel="loss (nats per token)", ylim=(1.5, max(levels.values()) + 0.6))
+    ax.set(xlabel="step", ylabel="loss (nats per token)", ylim=(lowest - 0.4, max(levels.values()) + 0.6))
     ax.legend(loc="upper center")
     return fig
 

@@ -1,6 +1,7 @@
 """LD2 for this chapter: solutions pass, stubs fail with the right words, each classic mistake is named."""
 
 import inspect
+import json
 import math
 
 import pytest
@@ -144,3 +145,16 @@ def test_a_prediction_answers_with_ratio_and_reason(prediction):
 def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(UserError, match="input_and_target"):
         check("input_and_targets", lambda: None)
+
+
+def test_the_tour_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
+    path = project_root / "working_with_text_data" / "00_five_minute_tour.ipynb"
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    for exercise in EXERCISES:
+        name = exercise.name
+        asked = [cell for cell in cells if f'check("{name}", {exercise.function})' in cell]
+        assert len(asked) == 1, f"{name} is asked {len(asked)} times"
+        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{name}")' in asked[0]
+        assert any(solution(exercise) in cell for cell in cells), (
+            f"the folded solution of {name} is not its own"
+        )
