@@ -8,6 +8,7 @@ only that module is loaded, so `scratchbook --help` answers before torch could e
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 # command -> (module with `main(argv)`, one line of help)
@@ -67,6 +68,9 @@ def _bench(argv: list[str]) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 fine, 1 failure, 2 bad input, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    # A waiting OpenMP thread spins. When another program wants the core, the thread it waits for cannot run and
+    # training becomes many times slower; a short spin costs little on a quiet machine. Read when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0

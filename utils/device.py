@@ -172,6 +172,24 @@ def fp32_matmul_is_exact() -> bool:
     return True
 
 
+def keep_freed_memory() -> bool:
+    """Ask glibc's allocator to keep large freed blocks instead of giving them back to the system.
+
+    A training step frees and asks again for the same tensors of tens of megabytes. By default each of them is
+    mapped anew and its pages are faulted in one by one; kept, they are simply used again, which was measured
+    as 10 to 20 % more tokens/s for the small models of this book. The price is that the process holds on to its
+    peak memory. For the whole process, so a command calls it, never a library function. Returns whether it
+    was done: only on Linux with glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    import ctypes
+
+    m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(m_mmap_threshold, 1 << 30) and libc.mallopt(m_trim_threshold, (1 << 31) - 1))
+
+
 def usable_cores() -> int:
     """Cores that this process may use: its affinity, and a container's CPU quota where one is set."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
