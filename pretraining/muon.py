@@ -5,7 +5,9 @@ momentum matrix M = U S Vᵀ by roughly U Vᵀ, with five steps of a Newton–Sc
 only, no SVD). Embeddings, the head and vectors are not such maps and stay with AdamW. Jordan et al. 2024
 ("Muon: an optimizer for hidden layers", kellerjordan.github.io/posts/muon), Bernstein & Newhouse, arXiv
 2409.20325. Matrices of one shape are done as one batch: one by one, the small products would eat the step.
-Left out: splitting a fused QKV matrix, sharding.
+A fused query-key-value matrix is three maps stored as one and is split before it is made orthogonal: early in
+training attention is flat, the gradients of queries and keys are tiny beside those of the values, and in one
+matrix they would hardly move. Left out: sharding.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ def orthogonalize(matrices: Tensor, steps: int = STEPS, dtype: torch.dtype = tor
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, for 2-D parameters.
 
+    A group's `split` says of how many equal blocks of rows each of its matrices consists (3 for fused QKV).
     A matrix with more rows than columns steps √(rows / columns) further, as in the original.
     `dtype` is of the Newton–Schulz products. Raises UserError for a parameter that is not a matrix.
     """
@@ -56,7 +59,7 @@ class Muon(torch.optim.Optimizer):
         *,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "split": 1})
         self.dtype = dtype
         for group in self.param_groups:
             for p in group["params"]:
@@ -82,8 +85,10 @@ class Muon(torch.optim.Optimizer):
                         state["momentum"] = torch.zeros_like(p)
                     state["momentum"].lerp_(p.grad, 1 - group["momentum"])
                     updates.append(p.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov: look ahead
-                directions = orthogonalize(torch.stack(updates), dtype=self.dtype)
-                reach = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
+                rows, columns = shape[0] // group["split"], shape[1]
+                maps = torch.stack(updates).view(-1, rows, columns)  # (parameters × split, rows, columns)
+                directions = orthogonalize(maps, dtype=self.dtype).reshape(-1, *shape)
+                reach = group["lr"] * math.sqrt(max(1.0, rows / columns))
                 for p, direction in zip(parameters, directions, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(direction.to(p.dtype), alpha=-reach)

@@ -88,7 +88,11 @@ def muon(model: nn.Module, config: TrainConfig) -> AnyOptimizer:
         raise UserError("optimizer=muon finds no trainable matrix in the model's blocks: use optimizer=adamw")
     rest = {name: p for name, p in trainable(model).items() if name not in hidden}
     dtype = pick_dtype("auto", next(iter(hidden.values())).device)
-    first = Muon(hidden.items(), config.muon_lr, config.muon_momentum, config.weight_decay, dtype=dtype)
+    fused = {name: p for name, p in hidden.items() if name.endswith("qkv_proj.weight")}
+    single = {name: p for name, p in hidden.items() if name not in fused}
+    groups = [{"params": list(fused.items()), "split": 3}, {"params": list(single.items()), "split": 1}]
+    groups = [group for group in groups if group["params"]]
+    first = Muon(groups, config.muon_lr, config.muon_momentum, config.weight_decay, dtype=dtype)
     return Together(adamw_for(rest, config), first) if rest else Together(first)
 
 

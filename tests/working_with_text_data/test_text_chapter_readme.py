@@ -11,7 +11,8 @@ import pytest
 
 # What a command must be told in a test so that it stays small and writes beside itself.
 SMALL = {
-    "working_with_text_data.benchmark_loader": ["tokens=100000", "batches=2", "rounds=1", "out=loader.json"]
+    "working_with_text_data.benchmark_loader": ["tokens=100000", "batches=2", "rounds=1", "out=loader.json"],
+    "working_with_text_data.benchmark": ["n_bytes=60000", "vocab_sizes=[300]", "rounds=1", "out=bpe.json"],
 }
 
 
