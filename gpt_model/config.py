@@ -33,6 +33,8 @@ class GPTConfig:
     attention: name in `attention_mechanisms.ATTENTIONS`.
     mlp_hidden: inner width of the feed-forward layer; None derives it from `mlp_ratio` (see `hidden_width`).
     norm_order: "pre" is x + f(norm(x)) (GPT-2), "post" is norm(x + f(x)) (the first transformer).
+    embedding_std: of the token embedding's initialisation; a large one goes with an untied head, whose logits
+    would otherwise start far from even.
     attn_backend: "auto" lets `attention_mechanisms.choose_backend` decide by shape and device.
     """
 
@@ -55,6 +57,7 @@ class GPTConfig:
     bias: bool = True
     dropout: float = 0.0
     tie_weights: bool = True
+    embedding_std: float = 0.02
     attn_backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -152,12 +155,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "vocab_size": 2048,
         "block_size": 256,
         "n_layer": 4,
-        "n_head": 6,
-        "n_embd": 192,
+        "n_head": 4,
+        "n_embd": 128,
         "position": "rope",
         "norm": "rmsnorm",
         "mlp": "swiglu",
         "bias": False,
+        # Names must stay tellable apart while the model learns that they are names: see finetuning/LOG.md.
+        "tie_weights": False,
+        "embedding_std": 1.0,
     },
     "tiny": {"vocab_size": 2048, "block_size": 128, "n_layer": 2, "n_head": 4, "n_embd": 64},
     # Small enough for a test to run hundreds of times.

@@ -97,7 +97,9 @@ class GPT(nn.Module):
                 nn.init.normal_(module.weight, std=residual_std if name.endswith("out_proj") else INIT_STD)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, (nn.Embedding, LearnedPositions)):
+            elif isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=self.config.embedding_std)
+            elif isinstance(module, LearnedPositions):
                 nn.init.normal_(module.weight, std=INIT_STD)
 
     def forward(

@@ -145,11 +145,19 @@ class PretrainConfig(TrainConfig):
     model: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "what to change in the preset: model.n_layer=8"}
     )
+    copy_first: int = _key(0, "a warm-up in copying: the first so many batches repeat a few tokens")
+    copy_every: int = _key(6, "after it, each so-many-th batch repeats")
+    copy_until: int = _key(0, "up to this batch; 0 for no warm-up at all")
     runs: str | None = _key(None, "where run folders go; null: $SCRATCHBOOK_RUNS, else ./runs")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         share = "it is a share between 0 and 1"
         _need(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, share, "set val_fraction=0.05")
+        for name in ("copy_first", "copy_until"):
+            _need(
+                getattr(self, name) >= 0, name, getattr(self, name), "it cannot be negative", f"set {name}=0"
+            )
+        _need(self.copy_every >= 1, "copy_every", self.copy_every, "the least is 1", "set copy_every=6")
         always = "the 256 bytes are always in it"
         _need(self.vocab_size >= 256, "vocab_size", self.vocab_size, always, "set vocab_size=2048")

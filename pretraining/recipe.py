@@ -34,6 +34,7 @@ from utils.seeding import set_seed
 from utils.tracking import CsvSink
 from working_with_text_data.byte_tokenizer import ByteTokenizer
 from working_with_text_data.documents import Document, load_documents
+from working_with_text_data.repeats import WithRepeats
 from working_with_text_data.splitting import Split, split_documents
 from working_with_text_data.tokenizer import load_tokenizer, tokenizer_hash
 from working_with_text_data.windows import BatchLoader
@@ -158,7 +159,7 @@ def fit(
     trainer = Trainer(
         model,
         config,
-        BatchLoader(data.train, config.batch_size, block, seed=config.seed),
+        make_batches(config, data, block),
         val_batches=EvalBatches(data.val, block, config.batch_size),
         tokenizer=data.tokenizer,
         callbacks=callbacks,
@@ -178,6 +179,15 @@ def fit(
         result = trainer.fit()
         _conclude(run, result, data)
     return run
+
+
+def make_batches(config: PretrainConfig, data: PreparedData, block_size: int) -> BatchLoader | WithRepeats:
+    """Shuffled windows of the training tokens, with the warm-up in copying where the config asks for it."""
+    batches = BatchLoader(data.train, config.batch_size, block_size, seed=config.seed)
+    if not (config.copy_first or config.copy_until):
+        return batches
+    first, every, until = config.copy_first, config.copy_every, config.copy_until
+    return WithRepeats(batches, first=first, every=every, until=until, seed=config.seed)
 
 
 def _input(data: str) -> Any:

@@ -84,7 +84,9 @@ def main(argv: list[str] | None = None) -> int:
 
     from pretraining.progress import ProgressBar
     from pretraining.recipe import train
+    from utils.device import keep_freed_memory
 
+    keep_freed_memory()
     bar = None if options.quiet else ProgressBar()
     try:
         run = train(config, resume=options.resume, callbacks=[bar] if bar else [])

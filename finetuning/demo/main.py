@@ -7,6 +7,7 @@ book's order, the modules are the book's modules; this file only walks and talks
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 import webbrowser
@@ -56,8 +57,10 @@ def walk(config: DemoConfig) -> Path:
     from finetuning.demo.stages import pretrain_config
     from gpt_model.config import preset
     from utils.config import to_dict
-    from utils.device import pick_device
+    from utils.device import keep_freed_memory, pick_device
     from utils.runs import Run, runs_root
+
+    keep_freed_memory()
 
     recipe = pretrain_config(config, runs_root())
     # What would fail after minutes of work is said before the first one.
@@ -211,6 +214,11 @@ class Walk:
                 f"That is {facts['bits_per_byte']:.2f} bits per byte; as if choosing among "
                 f"{math.exp(facts['loss']):.1f} equally likely tokens instead of {math.exp(facts['uniform']):,.0f}."
             )
+            if expected := expected_loss(self.config):
+                low, high = expected
+                self.console.print(
+                    f"Expected {low:.2f} to {high:.2f}, you got [bold]{facts['loss']:.2f}[/bold]."
+                )
             self.facts["attention"] = proof.attention_map(model, data.tokenizer, split.val[0].text)
             if self.is_storyland:
                 stories = self.facts["stories"] = proof.judge_stories(self.config, model, data.tokenizer)
@@ -309,6 +317,15 @@ NEXT = [
     "scratchbook demo --text my_book.txt                  # the same on your own text",
     "jupyter lab working_with_text_data/00_five_minute_tour.ipynb",
 ]
+
+
+def expected_loss(config: DemoConfig) -> tuple[float, float] | None:
+    """The band that the plain demo's validation loss was measured to lie in; None for any other setting."""
+    file = Path(__file__).resolve().parents[1] / "results" / "demo.json"
+    if config != DemoConfig(seed=config.seed, open=config.open) or not file.exists():
+        return None
+    figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    return figures["loss_low"], figures["loss_high"]
 
 
 def proof_table(facts: dict[str, Any]) -> Any:

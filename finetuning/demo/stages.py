@@ -25,19 +25,25 @@ C = TypeVar("C", bound=TrainConfig)
 
 # What the recipe's own defaults do not say. Chosen on other seeds than the one reported: see LOG.md.
 PRETRAIN_RECIPE: Facts = {
-    "batch_size": 16,
-    "lr": 4e-3,
+    "optimizer": "muon",
+    "batch_size": 8,
+    "lr": 8e-3,
+    "muon_lr": 0.04,
+    "copy_first": 80,
+    "copy_until": 500,
     "schedule": "cosine",
     "warmup": 0.02,
-    "eval_every": 100,
-    "save_every": 100,
+    "eval_every": 150,
+    "save_every": 300,
     "keep_last": 1,
     "log_every": 5,
     "sample_seconds": 15.0,
 }
 TUNE_RECIPE: Facts = {
-    "batch_size": 16,
-    "lr": 2e-3,
+    "optimizer": "muon",
+    "batch_size": 8,
+    "lr": 3e-3,
+    "muon_lr": 0.02,
     "schedule": "cosine",
     "warmup": 0.05,
     "weight_decay": 0.0,

@@ -43,7 +43,12 @@ SMALL = {
         "rounds=1",
         "out=loader.json",
     ],
-    r"python -m working_with_text_data\.benchmark\b": ["n_bytes=60000", "vocab_sizes=[300]", "rounds=1", "out=bpe.json"],
+    r"python -m working_with_text_data\.benchmark\b": [
+        "n_bytes=60000",
+        "vocab_sizes=[300]",
+        "rounds=1",
+        "out=bpe.json",
+    ],
     r"scratchbook bench": ["--help"],
     r"scratchbook doctor|python -m gpt_model\.(doctor|costs|sample --help)": [],
     r"python -m pretraining\.(plot_curves|evaluate)": [],

@@ -52,11 +52,11 @@ def test_unknown_missing_and_mistyped_values_are_one_line():
         preset("gpt3")
 
 
-def test_the_small_presets_build_and_the_storyteller_has_about_two_million_parameters():
+def test_the_small_presets_build_and_the_storyteller_has_between_one_and_two_million_parameters():
     for name in ("debug", "tiny", "storyteller"):
         assert GPT(preset(name)).num_parameters() < 2.5e6
     assert {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"} < set(PRESETS)
-    assert GPT(preset("storyteller")).num_parameters() > 1.5e6
+    assert 1e6 < GPT(preset("storyteller")).num_parameters() < 2e6
 
 
 @pytest.mark.parametrize(

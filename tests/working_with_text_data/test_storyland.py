@@ -175,7 +175,9 @@ def test_the_command_refuses_what_it_does_not_make():
         main(["n=0"])
 
 
-@pytest.mark.parametrize("name", ["grammar", "reading", "rules", "syntax", "verifiers", "task_words", "checker"])
+@pytest.mark.parametrize(
+    "name", ["grammar", "reading", "rules", "syntax", "verifiers", "task_words", "checker"]
+)
 def test_the_worked_examples_are_true(name):
     module = importlib.import_module(f"working_with_text_data.storyland_{name}")
     result = doctest.testmod(module)
