@@ -38,11 +38,13 @@ from utils.errors import ScratchbookError
 
 log = logging.getLogger(__name__)
 
+# Requests of the kinds that the book's own model was tuned on (working_with_text_data.storyland_tasks).
 STARTERS = {
-    "A lantern, a boat and a fox": "Write a story with a lantern, a boat and a fox.",
-    "Opposites": "What is the opposite of happy?",
-    "A small sum": "How much is 3 plus 4?",
-    "Spell a word": "Spell the word lantern.",
+    "Tell me a story": "Tell me a story.",
+    "A lantern, a turtle and the harbour": "Write a story with a lantern, a turtle and the harbour.",
+    "Who has it now?": "Rosa had a magnet. Rosa gave the magnet to Nora. Nora gave the magnet to Felix. "
+    "Who has the magnet now?",
+    "Opposites": "Give the opposites of closed and happy.",
 }
 
 # Seconds between two pieces of an answer. A page can hardly redraw more often, and an eye cannot read faster.

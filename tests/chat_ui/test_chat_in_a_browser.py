@@ -38,7 +38,7 @@ def page(browser, server):
     window.on("request", lambda request: hosts.add(urlparse(request.url).hostname))
     window.on("websocket", lambda socket: hosts.add(urlparse(socket.url).hostname))
     window.goto(server.url)
-    window.get_by_text("A lantern, a boat and a fox").wait_for()
+    window.get_by_text("A lantern, a turtle and the harbour").wait_for()
     yield window
     assert complaints == []
     # data: and blob: addresses have no host; they never leave the page.
@@ -64,7 +64,7 @@ def test_a_message_is_answered(page):
 
 
 def test_a_starter_is_answered(page):
-    page.get_by_text("A lantern, a boat and a fox").click()
+    page.get_by_text("A lantern, a turtle and the harbour").click()
     playwright.expect(page.get_by_text("Write a story with a lantern")).to_be_visible()
     playwright.expect(answers(page).last).to_have_text(re.compile(r"[a-z]{2}"), timeout=20_000)
 
