@@ -312,7 +312,7 @@ class Walk:
 
 NEXT = [
     "scratchbook chat                                     # talk to it in the browser",
-    "scratchbook sample --ckpt last --prompt 'One day' --stream",
+    "scratchbook sample --ckpt last --prompt 'In a quiet village' --stream",
     "scratchbook demo --minutes 10                        # five times as long: see what it buys",
     "scratchbook demo --text my_book.txt                  # the same on your own text",
     "jupyter lab working_with_text_data/00_five_minute_tour.ipynb",
