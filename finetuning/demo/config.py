@@ -23,7 +23,7 @@ class DemoConfig:
     tune: dict[str, Any] = field(default_factory=dict)  # overrides of the tuning recipe
     vocab_size: int = 2048
     val_fraction: float = 0.02
-    tune_share: float = 0.6
+    tune_share: float = 1.0
     tune_requests: int = 30_000
     held_out: int = 280  # requests asked before and after tuning
     stories: int = 100  # sampled for the checker

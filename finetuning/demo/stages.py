@@ -80,6 +80,9 @@ def pretrain_config(config: DemoConfig, runs: Path) -> PretrainConfig:
         "sample_temperature": config.temperature,
         "runs": str(runs),
     }
+    if config.text is not None:
+        # Two minutes on a book are spent on its words; only Storyland gets as far as who they speak of.
+        settings |= {"copy_first": 0, "copy_until": 0}
     return make_config(PretrainConfig, PRETRAIN_RECIPE, settings, config.train)
 
 
