@@ -209,7 +209,8 @@ def _in_memory(app: Any, engine: Engine) -> dict[str, int]:
     gc.collect()
     things = gc.get_objects()
     return {
-        "tensor bytes": sum(t.nbytes for t in things if issubclass(type(t), torch.Tensor)),
+        # Exactly these types: what torch.compile leaves behind are subclasses that hold no memory.
+        "tensor bytes": sum(t.nbytes for t in things if type(t) in (torch.Tensor, torch.nn.Parameter)),
         "caches": engine.live_caches(),
         "talks": sum(type(t) is app.Talk for t in things),
         "tasks": len(asyncio.all_tasks()),

@@ -111,7 +111,16 @@ def test_gpt2_parity_catches(bug, monkeypatch, tmp_path):
 
 
 def initial_weights_of_std_one(patch: Patch) -> None:
-    patch.setattr(gpt, "INIT_STD", 1.0)
+    real = GPT.init_weights
+
+    @torch.no_grad()
+    def large(self: Any) -> None:
+        real(self)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=1.0)
+
+    patch.setattr(GPT, "init_weights", large)
 
 
 def residual_projections_not_scaled(patch: Patch) -> None:
