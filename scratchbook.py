@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 BENCHMARKS: dict[str, tuple[str, str]] = {
+    "startup": ("utils.startup", "how long a command takes to say anything"),
     "bpe": ("working_with_text_data.benchmark", "BPE training and encoding beside the libraries"),
     "train": ("pretraining.benchmark", "a training step beside a plain fp32 loop"),
     "demo": ("finetuning.demo.benchmark", "the demo's curve against training minutes, and on real books"),
