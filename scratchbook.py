@@ -70,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 fine, 1 failure, 2 bad input, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     # A waiting OpenMP thread spins. When another program wants the core, the thread it waits for cannot run and
-    # training becomes many times slower; a short spin costs little on a quiet machine. Read when torch loads.
+    # training becomes many times slower. What a short spin costs on a quiet machine was not measured. Read when
+    # torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())

@@ -23,7 +23,8 @@ from working_with_text_data.splitting import Split
 Facts = dict[str, Any]
 C = TypeVar("C", bound=TrainConfig)
 
-# What the recipe's own defaults do not say. Chosen on other seeds than the one reported: see LOG.md.
+# What the recipe's own defaults do not say. Chosen on another seed than the one reported, except for the two
+# choices that LOG.md names.
 PRETRAIN_RECIPE: Facts = {
     "optimizer": "muon",
     "batch_size": 8,
