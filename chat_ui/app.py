@@ -38,7 +38,7 @@ from utils.errors import ScratchbookError
 
 log = logging.getLogger(__name__)
 
-# Requests of the kinds that the book's own model was tuned on (working_with_text_data.storyland_tasks).
+# Requests of the kinds that the book's own model was tuned on (working_with_text_data.storyland.tasks).
 STARTERS = {
     "Tell me a story": "Tell me a story.",
     "A lantern, a turtle and the harbour": "Write a story with a lantern, a turtle and the harbour.",

@@ -4,7 +4,7 @@ The idea: a checker tests properties on inputs of its own choice, so any right a
 classic mistakes: when an answer fails and behaves like one of them on every probe, the message names it.
 Each exercise carries its stub, its solution and its mistakes as source text, so that `prove` can show in CI
 that the solution passes, the stub fails with the right words and each mistake is caught by name.
-Left out: the exercises themselves. A chapter keeps them in `<chapter>/exercises.py`, in the lists EXERCISES
+Left out: the exercises themselves. A chapter keeps them in the module `<chapter>.exercises`, in the lists EXERCISES
 and PREDICTIONS, which are imported when a name is first asked for.
 """
 

@@ -47,7 +47,7 @@ def judge_stories(config: DemoConfig, model: Any, tokenizer: Any) -> Facts:
 
 def story_facts(score: StoryScore, temperature: float) -> Facts:
     """A `StoryScore` as plain facts for the summary."""
-    from working_with_text_data.storyland_checker import check_story
+    from working_with_text_data.storyland.checker import check_story
 
     order = sorted(range(len(score.texts)), key=lambda i: not score.verdicts[i])
     shown = [order[0], *([order[1]] if len(order) > 1 else []), *([order[-1]] if len(order) > 2 else [])]

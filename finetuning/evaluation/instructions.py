@@ -13,7 +13,7 @@ from typing import Any
 
 from finetuning.evaluation.intervals import Share
 from finetuning.templates import render, stop_ids
-from working_with_text_data.storyland_tasks import Instruction, verify
+from working_with_text_data.storyland.tasks import Instruction, verify
 from working_with_text_data.tokenizer import Tokenizer
 
 

@@ -1,6 +1,6 @@
 """Can the model tell a story? Sample some, let Storyland's checker read them, count.
 
-The checker (`working_with_text_data.storyland_checker`) shares no code with the generator whose
+The checker (`working_with_text_data.storyland.checker`) shares no code with the generator whose
 stories the model was trained on; it parses any text and names the rule that a bad story breaks.
 """
 
@@ -47,7 +47,7 @@ def sample_stories(
 
 def score_stories(texts: list[str]) -> StoryScore:
     """Let the checker read every text and count which rules were broken (once per story and rule)."""
-    from working_with_text_data.storyland_checker import check_story
+    from working_with_text_data.storyland.checker import check_story
 
     rules: Counter[str] = Counter()
     verdicts = []

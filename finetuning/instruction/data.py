@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from finetuning.templates import Message, render
-from working_with_text_data.storyland_tasks import Instruction, held_out, instructions
+from working_with_text_data.storyland.tasks import Instruction, held_out, instructions
 from working_with_text_data.tokenizer import Tokenizer
 
 Example = tuple[list[int], list[bool]]
@@ -49,7 +49,7 @@ def training_examples(
 
 def held_out_requests(count: int, *, seed: int) -> list[Instruction]:
     """`count` different requests that no training set holds, balanced over the kinds."""
-    from working_with_text_data.storyland_tasks import KINDS
+    from working_with_text_data.storyland.tasks import KINDS
 
     share = -(-count // len(KINDS))
     taken: dict[str, list[Instruction]] = {kind: [] for kind in KINDS}

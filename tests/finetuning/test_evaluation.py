@@ -9,7 +9,7 @@ from finetuning.evaluation.stories import score_stories
 from finetuning.instruction.data import held_out_requests, training_examples
 from finetuning.templates import render, stop_ids
 from working_with_text_data.storyland import story_corpus
-from working_with_text_data.storyland_tasks import KINDS, held_out
+from working_with_text_data.storyland.tasks import KINDS, held_out
 
 
 @pytest.mark.parametrize(("hits", "total"), [(0, 10), (10, 10), (3, 7), (82, 100), (1, 280)])

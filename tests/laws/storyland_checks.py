@@ -13,9 +13,9 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from working_with_text_data.storyland import stories
-from working_with_text_data.storyland_checker import Verdict, check_story
-from working_with_text_data.storyland_reading import read
-from working_with_text_data.storyland_world import COLOURS, GENDER, PLACES, TRACKED
+from working_with_text_data.storyland.checker import Verdict, check_story
+from working_with_text_data.storyland.reading import read
+from working_with_text_data.storyland.world import COLOURS, GENDER, PLACES, TRACKED
 
 Mutation = Callable[[str, random.Random], str | None]
 _NAME = re.compile(rf"\b({'|'.join(GENDER)})\b")

@@ -3,11 +3,8 @@
 import pytest
 import storyland_checks as checks
 
-from working_with_text_data import storyland_checker as checker
-from working_with_text_data import storyland_rules as rules
-from working_with_text_data import storyland_things as things
-from working_with_text_data import storyland_tracking as tracking
-from working_with_text_data.storyland_world import GENDER
+from working_with_text_data.storyland import checker, rules, things, tracking
+from working_with_text_data.storyland.world import GENDER
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +51,7 @@ BLUNT = {
     "feelings": (lambda m: m.setattr(tracking, "_check_feelings", _nothing), "glad too soon"),
     "syntax": (lambda m: m.setattr(checker, "check_syntax", _nothing), "misspelt"),
     "word order": (
-        lambda m: m.setattr("working_with_text_data.storyland_syntax.unreadable", lambda w: ""),
+        lambda m: m.setattr("working_with_text_data.storyland.syntax.unreadable", lambda w: ""),
         "scrambled words",
     ),
     "form": (lambda m: m.setattr(rules, "check_form", _nothing), "wrong article"),

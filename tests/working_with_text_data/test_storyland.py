@@ -10,11 +10,18 @@ import sys
 
 import pytest
 
-from working_with_text_data import storyland_phrases as phrases
-from working_with_text_data import storyland_world as world
-from working_with_text_data.storyland import MAX_SEED, PLOTS, main, stories, story_corpus, tell
-from working_with_text_data.storyland_grammar import Dice, count, fill, indefinite, parse
-from working_with_text_data.storyland_state import ImpossibleEvent, World
+from working_with_text_data.storyland import (
+    MAX_SEED,
+    PLOTS,
+    main,
+    phrases,
+    stories,
+    story_corpus,
+    tell,
+    world,
+)
+from working_with_text_data.storyland.grammar import Dice, count, fill, indefinite, parse
+from working_with_text_data.storyland.state import ImpossibleEvent, World
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +88,7 @@ def test_no_sentence_is_worn_out(corpus):
     """No opening sentence pattern shows through: first four words and whole sentences stay rare."""
     from collections import Counter
 
-    from working_with_text_data.storyland_reading import read
+    from working_with_text_data.storyland.reading import read
 
     sentences = Counter(s.text for t in corpus[:2000] for s in read(t).sentences)
     assert sentences.most_common(1)[0][1] <= 0.05 * 2000, sentences.most_common(3)
@@ -179,14 +186,14 @@ def test_the_command_refuses_what_it_does_not_make():
     "name", ["grammar", "reading", "rules", "syntax", "verifiers", "task_words", "checker"]
 )
 def test_the_worked_examples_are_true(name):
-    module = importlib.import_module(f"working_with_text_data.storyland_{name}")
+    module = importlib.import_module(f"working_with_text_data.storyland.{name}")
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0
 
 
 def test_storyland_imports_nothing_heavy():
     code = (
-        "import sys, working_with_text_data.storyland, working_with_text_data.storyland_checker, "
-        "working_with_text_data.storyland_tasks; assert not {'torch', 'numpy'} & set(sys.modules)"
+        "import sys, working_with_text_data.storyland, working_with_text_data.storyland.checker, "
+        "working_with_text_data.storyland.tasks; assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

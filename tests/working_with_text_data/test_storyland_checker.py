@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from storyland_checks import check_outside_text_is_refused, check_stories_are_coherent, sample_texts
 
-from working_with_text_data.storyland_checker import RULES, check_story
-from working_with_text_data.storyland_reading import read
-from working_with_text_data.storyland_rules import speaker_of
+from working_with_text_data.storyland.checker import RULES, check_story
+from working_with_text_data.storyland.reading import read
+from working_with_text_data.storyland.rules import speaker_of
 
 HAND_MADE = (
     "Mia was a kind girl who liked to read about pirates. One sunny morning, Mia was at the lake with her friend Tom. "

@@ -4,12 +4,12 @@ import re
 from collections import Counter
 from itertools import islice
 
-from working_with_text_data import storyland_reviews as module
-from working_with_text_data.storyland_preferences import REASONS, preferences
-from working_with_text_data.storyland_reviews import reviews
-from working_with_text_data.storyland_tasks import KINDS
-from working_with_text_data.storyland_verifiers import verify
-from working_with_text_data.storyland_world import COLOURS, ITEMS, PLACES
+from working_with_text_data.storyland import reviews as module
+from working_with_text_data.storyland.preferences import REASONS, preferences
+from working_with_text_data.storyland.reviews import reviews
+from working_with_text_data.storyland.tasks import KINDS
+from working_with_text_data.storyland.verifiers import verify
+from working_with_text_data.storyland.world import COLOURS, ITEMS, PLACES
 
 _GOOD = frozenset(
     (

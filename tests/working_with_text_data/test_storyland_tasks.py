@@ -5,10 +5,10 @@ from itertools import islice, pairwise
 
 import pytest
 
-from working_with_text_data.storyland_grammar import Dice
-from working_with_text_data.storyland_mini import check_mini_story
-from working_with_text_data.storyland_tasks import KINDS, held_out, instructions, make_instruction, verify
-from working_with_text_data.storyland_verifiers import expected, normalise
+from working_with_text_data.storyland.grammar import Dice
+from working_with_text_data.storyland.mini import check_mini_story
+from working_with_text_data.storyland.tasks import KINDS, held_out, instructions, make_instruction, verify
+from working_with_text_data.storyland.verifiers import expected, normalise
 
 
 def drawn(kind: str, n: int) -> list:

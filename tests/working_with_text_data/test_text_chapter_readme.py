@@ -52,6 +52,7 @@ def test_the_map_names_every_module_and_nothing_else(chapter):
     table = (chapter / "README.md").read_text().split("## The way")[1].split("## Commands")[0]
     named = re.findall(r"`([a-z_0-9*]+)`", table.replace("`import working_with_text_data`", ""))
     present = {path.stem for path in chapter.glob("*.py")} - {"__init__"}
+    present |= {path.parent.name for path in chapter.glob("*/__init__.py")}
     missing = [name for name in present if not any(fnmatch(name, pattern) for pattern in named)]
     assert not missing, f"modules that the README's map does not name: {sorted(missing)}"
     gone = [pattern for pattern in named if not any(fnmatch(name, pattern) for name in present)]

@@ -9,7 +9,8 @@ import torch
 
 from utils.errors import UserError
 from utils.exercises import NOT_WRITTEN, check, load_answer, predict, prove, solution
-from working_with_text_data.exercises import EXERCISES, LOSS, PREDICTIONS, TARGETS, TEMPERATURE
+from working_with_text_data.exercises import EXERCISES, PREDICTIONS
+from working_with_text_data.exercises.tour import LOSS, TARGETS, TEMPERATURE
 
 MISTAKES = [(exercise, label) for exercise in EXERCISES for label in exercise.mistakes]
 

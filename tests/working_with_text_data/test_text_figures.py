@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from working_with_text_data import figures
 from working_with_text_data.byte_tokenizer import ByteTokenizer
+from working_with_text_data.figures import tour as figures
 
 VOCAB = ByteTokenizer().vocab_size
 

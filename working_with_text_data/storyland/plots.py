@@ -3,15 +3,15 @@
 What for: causal skeletons of Storyland. The idea: each plot is a function from a
 ``Teller`` to nothing; it makes events happen in the world and tells each one in
 one of several ways, so that what is told is what happened. More plots:
-``storyland_making``, ``storyland_kindness``, ``storyland_deeds``.
+``making``, ``kindness``, ``deeds``.
 """
 
 from __future__ import annotations
 
-from . import storyland_phrases as phrases
-from .storyland_lines import ASK_WHY, OFFER
-from .storyland_teller import Teller
-from .storyland_world import ITEMS, MADE_GIFTS
+from . import phrases
+from .lines import ASK_WHY, OFFER
+from .teller import Teller
+from .world import ITEMS, MADE_GIFTS
 
 
 def lost(t: Teller) -> None:

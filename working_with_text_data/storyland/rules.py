@@ -1,17 +1,17 @@
 """The surface rules of Storyland: openings, endings, speech, repetition, length, spelling, form.
 
 What for: the half of the checker that needs no belief about the world. Leaves
-out: the causal rules (``storyland_tracking``, ``storyland_things``).
+out: the causal rules (``tracking``, ``things``).
 """
 
 from __future__ import annotations
 
 import re
 
-from .storyland_grammar import takes_an
-from .storyland_reading import SPEECH_VERBS, Reading, Sentence
-from .storyland_verdict import Violation
-from .storyland_world import GENDER, HELPERS
+from .grammar import takes_an
+from .reading import SPEECH_VERBS, Reading, Sentence
+from .verdict import Violation
+from .world import GENDER, HELPERS
 
 MIN_WORDS, MAX_WORDS = 45, 220
 _SPEECH = "|".join(sorted(SPEECH_VERBS))

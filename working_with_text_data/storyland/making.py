@@ -1,13 +1,13 @@
 """Plots about work on things: mending what broke, building what is wished for.
 
-What for: causal skeletons of Storyland; ``storyland_plots`` explains the form.
+What for: causal skeletons of Storyland; ``plots`` explains the form.
 """
 
 from __future__ import annotations
 
-from .storyland_lines import OFFER
-from .storyland_teller import Teller
-from .storyland_world import BUILDS, MENDABLE, TOOLS
+from .lines import OFFER
+from .teller import Teller
+from .world import BUILDS, MENDABLE, TOOLS
 
 
 def mend(t: Teller) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 
-from .storyland_reading import Sentence
-from .storyland_tracking import Belief
-from .storyland_world import FIXTURES, PLACES
+from .reading import Sentence
+from .tracking import Belief
+from .world import FIXTURES, PLACES
 
 
 def check_place(sentence: Sentence, belief: Belief) -> None:

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .storyland_grammar import Dice, fill
-from .storyland_world import COLOURS, FOOD_LOOKS, FOODS, ITEMS, PLACES
+from .grammar import Dice, fill
+from .world import COLOURS, FOOD_LOOKS, FOODS, ITEMS, PLACES
 
 LABELS = ("negative", "positive")
 _MAX_SEED = 2**31

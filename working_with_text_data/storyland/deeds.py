@@ -1,12 +1,12 @@
 """Plots about courage and keeping one's word.
 
-What for: causal skeletons of Storyland; ``storyland_plots`` explains the form.
+What for: causal skeletons of Storyland; ``plots`` explains the form.
 """
 
 from __future__ import annotations
 
-from .storyland_teller import Teller
-from .storyland_world import AFRAID, CHORES, DEEDS, PLACES
+from .teller import Teller
+from .world import AFRAID, CHORES, DEEDS, PLACES
 
 
 def dare(t: Teller) -> None:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import re
 
-from .storyland_reading import read
-from .storyland_rules import check_surface, speaker_of
-from .storyland_setting import check_place
-from .storyland_syntax import check_syntax
-from .storyland_things import Things
-from .storyland_tracking import Belief, check_people, check_settled, check_wants
-from .storyland_verdict import RULES, Verdict, Violation
-from .storyland_world import GENDER
+from .reading import read
+from .rules import check_surface, speaker_of
+from .setting import check_place
+from .syntax import check_syntax
+from .things import Things
+from .tracking import Belief, check_people, check_settled, check_wants
+from .verdict import RULES, Verdict, Violation
+from .world import GENDER
 
 __all__ = ["RULES", "Verdict", "Violation", "check_story"]
 

@@ -4,8 +4,8 @@ What for: one table of facts about the world, read by the generator (which tells
 stories about it) and by the checker (which asks whether a text could be told
 about it). The idea: a name has a gender, a place has its own fixtures, a thing
 has a kind; whatever carries an obligation of consistency is listed here, and no
-sentence is. Leaves out: sentences and templates (``storyland_phrases``), and
-the plain vocabulary without obligations (``storyland_words``).
+sentence is. Leaves out: sentences and templates (``phrases``), and
+the plain vocabulary without obligations (``words``).
 """
 
 from __future__ import annotations

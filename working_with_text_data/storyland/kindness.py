@@ -1,14 +1,14 @@
 """Plots about kindness: sharing food, comforting a friend, freeing an animal.
 
-What for: causal skeletons of Storyland; ``storyland_plots`` explains the form.
+What for: causal skeletons of Storyland; ``plots`` explains the form.
 """
 
 from __future__ import annotations
 
-from . import storyland_phrases as phrases
-from .storyland_lines import ASK_WHY, COMFORTS, HUNGER, SORROWS
-from .storyland_teller import Teller
-from .storyland_world import ANIMAL_LOOKS, ANIMALS, FOOD_LOOKS, FOODS
+from . import phrases
+from .lines import ASK_WHY, COMFORTS, HUNGER, SORROWS
+from .teller import Teller
+from .world import ANIMAL_LOOKS, ANIMALS, FOOD_LOOKS, FOODS
 
 
 def share(t: Teller) -> None:

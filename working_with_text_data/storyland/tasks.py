@@ -2,7 +2,7 @@
 
 What for: teaching a small model to follow requests, and measuring it honestly.
 The idea: a request of one of ``KINDS`` is drawn with its answer; ``verify``
-(``storyland_verifiers``) judges any answer from the words of the prompt alone.
+(``verifiers``) judges any answer from the words of the prompt alone.
 ``held_out`` splits prompts by their content, so that no request that is measured
 was ever trained on. Leaves out: chat templates and special tokens.
 """
@@ -13,11 +13,11 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import storyland_language_tasks as language
-from . import storyland_task_words as table
-from .storyland_grammar import Dice, fill, indefinite
-from .storyland_verifiers import normalise, verify
-from .storyland_world import ANIMALS, BOYS, COLOURS, FOODS, GENDER, GIRLS, GLAD, ITEMS, PLACES
+from . import language_tasks as language
+from . import task_words as table
+from .grammar import Dice, fill, indefinite
+from .verifiers import normalise, verify
+from .world import ANIMALS, BOYS, COLOURS, FOODS, GENDER, GIRLS, GLAD, ITEMS, PLACES
 
 __all__ = ["KINDS", "Instruction", "held_out", "instructions", "make_instruction", "verify"]
 

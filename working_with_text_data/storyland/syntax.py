@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from .storyland_reading import Sentence, tokens
-from .storyland_verdict import Violation
-from .storyland_words import lexicon
+from .reading import Sentence, tokens
+from .verdict import Violation
+from .words import lexicon
 
 # class -> the classes that may come next. "start" and "end" frame a sentence.
 _NEXT = {

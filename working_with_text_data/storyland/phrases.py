@@ -3,7 +3,7 @@
 What for: variety without obligations. The idea: these templates carry only
 names, the place and its fixtures; weather, smells, sounds and hobbies use words
 that nothing else in a story has to agree with. Leaves out: the plots
-(``storyland_plots``).
+(``plots``).
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import storyland_task_words as table
-from .storyland_grammar import Dice
-from .storyland_tasks import KINDS, Instruction, make_instruction
-from .storyland_verifiers import verify
-from .storyland_world import ANIMALS, COLOURS, FOODS, GENDER, ITEMS, PLACES
+from . import task_words as table
+from .grammar import Dice
+from .tasks import KINDS, Instruction, make_instruction
+from .verifiers import verify
+from .world import ANIMALS, COLOURS, FOODS, GENDER, ITEMS, PLACES
 
 REASONS = ("wrong_fact", "off_topic", "incoherent", "rude", "unfinished")
 _MAX_SEED = 2**31

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import storyland_phrases as phrases
-from .storyland_grammar import Dice, fill
-from .storyland_state import World
-from .storyland_world import (
+from . import phrases
+from .grammar import Dice, fill
+from .state import World
+from .world import (
     BOYS,
     COLOURS,
     ELDERS,

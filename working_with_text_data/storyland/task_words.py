@@ -2,12 +2,12 @@
 
 What for: facts that the requests ask about; generator and verifiers read the
 same tables, as a pupil and a teacher share a dictionary. Leaves out: how
-requests are worded (``storyland_tasks``) and judged (``storyland_verifiers``).
+requests are worded (``tasks``) and judged (``verifiers``).
 """
 
 from __future__ import annotations
 
-from .storyland_world import ANIMALS, FOODS, ITEMS, TOOLS, word_list
+from .world import ANIMALS, FOODS, ITEMS, TOOLS, word_list
 
 _OPPOSITES = """
 big small; happy sad; hot cold; old new; day night; up down; left right; fast slow; light dark;

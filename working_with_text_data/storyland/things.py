@@ -3,7 +3,7 @@
 What for: rules ``thing`` and ``possession``, and the troubles that things bring
 (lost, wanted, broken, half-built, stuck). The idea: patterns over tagged
 narration; each is one kind of event with a precondition on who holds what.
-Leaves out: people, places and feelings (``storyland_tracking``).
+Leaves out: people, places and feelings (``tracking``).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .storyland_reading import Mention, Sentence, mentions, tag, tokens
-from .storyland_tracking import Belief, one, resolve
-from .storyland_world import BUILDS, COLOURS, FOODS, MADE_GIFTS, TOOLS
+from .reading import Mention, Sentence, mentions, tag, tokens
+from .tracking import Belief, one, resolve
+from .world import BUILDS, COLOURS, FOODS, MADE_GIFTS, TOOLS
 
 _HAVE = re.compile(
     r"\b(?:had(?: (?:only|brought|bought))?|carried|owned|had given <?(?P<to>her|\w+)>?) (?:an?) \[(?P<x>\w+)\]"

@@ -1,11 +1,11 @@
 """Reading a text as the checker does: paragraphs, sentences, quotations, mentions.
 
 What for: the checker must take *any* text, so reading knows nothing of how
-stories are generated; it shares only the lexicon of ``storyland_world``. The
+stories are generated; it shares only the lexicon of ``world``. The
 idea: quotations are lifted out of a paragraph first, what remains is cut into
 sentences, and in each sentence people and things are tagged, so that rules can
 be written as patterns over ``<mia> gave the [kite] to <tom> .``. Leaves out:
-judging (``storyland_rules``, ``storyland_tracking``).
+judging (``rules``, ``tracking``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .storyland_world import (
+from .world import (
     ANIMAL_LOOKS,
     COLOURS,
     ELDERS,

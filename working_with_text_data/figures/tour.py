@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.plotting import PALETTE
-
-from .inspect_tokens import COLOURS, rows_of_ids, token_table
-from .tokenizer import Tokenizer
+from working_with_text_data.inspect_tokens import COLOURS, rows_of_ids, token_table
+from working_with_text_data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

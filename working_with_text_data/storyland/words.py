@@ -1,17 +1,17 @@
 """The plain vocabulary of Storyland, by word class.
 
 What for: two rules of the checker. A word that stands in no class here and in no
-table of ``storyland_world`` is not a Storyland word; and a sentence whose words
+table of ``world`` is not a Storyland word; and a sentence whose words
 cannot be read as an allowed sequence of classes is not English
-(``storyland_syntax``). A word may be in several classes. Leaves out: words that
-carry obligations (``storyland_world``), which get their classes at the end.
+(``syntax``). A word may be in several classes. Leaves out: words that
+carry obligations (``world``), which get their classes at the end.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from . import storyland_world as world
+from . import world
 
 _CLASSES = {
     "article": "a an the his her its my your their every no",

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from . import storyland_task_words as table
-from .storyland_mini import check_mini_story
-from .storyland_world import GENDER
+from . import task_words as table
+from .mini import check_mini_story
+from .world import GENDER
 
 _ANYONE = "|".join(GENDER)
 _N = rf"({_ANYONE})"

@@ -1,15 +1,15 @@
 """Instructions about words and lists: opposites, plurals, pasts, spelling, counting, copying.
 
-What for: the kinds of ``storyland_tasks`` that need no passage. The idea: each
+What for: the kinds of ``tasks`` that need no passage. The idea: each
 maker draws a request and its answer with a ``Dice``. Leaves out: the kinds that
-ask about a passage, and judging (``storyland_verifiers``).
+ask about a passage, and judging (``verifiers``).
 """
 
 from __future__ import annotations
 
-from . import storyland_task_words as table
-from .storyland_grammar import Dice, indefinite
-from .storyland_world import ANIMALS, BOYS, COLOURS, FOODS, GIRLS, ITEMS, PLACES
+from . import task_words as table
+from .grammar import Dice, indefinite
+from .world import ANIMALS, BOYS, COLOURS, FOODS, GIRLS, ITEMS, PLACES
 
 NAMES = (*GIRLS, *BOYS)
 PLACE_NAMES = tuple(PLACES)

@@ -3,17 +3,17 @@
 What for: the one open kind of instruction. The idea: a mini story has two to
 five sentences about one introduced person, all three things, articles and
 pronouns in order, and a glad end; anything else is refused. Leaves out: full
-stories (``storyland_checker``).
+stories (``checker``).
 """
 
 from __future__ import annotations
 
 import re
 
-from .storyland_reading import mentions, read, tokens
-from .storyland_rules import check_form
-from .storyland_syntax import check_syntax
-from .storyland_world import GENDER, GLAD, PLACES, TRACKED, word_list
+from .reading import mentions, read, tokens
+from .rules import check_form
+from .syntax import check_syntax
+from .world import GENDER, GLAD, PLACES, TRACKED, word_list
 
 MAX_WORDS = 60
 _ASKED = re.compile(r"\ban? (\w+), an? (\w+) and the (\w+)\.$")

@@ -5,7 +5,7 @@ and each one changes a small belief about the world; a sentence that contradicts
 the belief is a violation. Problems (a loss, a want, hunger, a promise …) are
 opened and must be solved, by the right person and with the right thing, before
 anyone is glad and before the story may end. Leaves out: who holds what
-(``storyland_things``), spelling and sentence form (``storyland_rules``).
+(``things``), spelling and sentence form (``rules``).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .storyland_reading import Reading, Sentence
-from .storyland_verdict import Violation
-from .storyland_world import CHORES, DEEDS, GENDER, GLAD, HELPERS, RELATIONS, SAD, word_list
+from .reading import Reading, Sentence
+from .verdict import Violation
+from .world import CHORES, DEEDS, GENDER, GLAD, HELPERS, RELATIONS, SAD, word_list
 
 _NAME = "|".join(GENDER)
 _RELATION = "|".join(RELATIONS)

@@ -1,10 +1,9 @@
-"""The exercises of this chapter's notebooks, with their checkers: targets, the loss, temperature.
+"""The exercises of the tour, with their checkers: targets, the loss, temperature.
 
 Each is three lines of plain Python about one thing that goes wrong often: which token is asked for, which
 number says how wrong a guess was, and what a temperature divides. A checker tests properties on lists of
 numbers, so any right answer passes, with torch or without. The tests prove (`utils.exercises.prove`) that the
 solution passes, the stub fails and each classic mistake is named.
-Left out: exercises on tokenizers and documents, which come with their notebooks.
 Notebook: `00_five_minute_tour.ipynb`.
 """
 
