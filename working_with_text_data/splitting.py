@@ -20,14 +20,17 @@ Left out: cleaning and removal of duplicates, which change the text; a third par
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from utils.errors import UserError
 
 from .documents import Document
 from .near_duplicates import NearDuplicates, count_near_duplicates
+
+Side = Literal["train", "val", "test"]
 
 MAX_SPANS = 10
 MIN_SPAN_CHARS = 2_000  # a shorter span would hold few windows, and its gaps would cost more than it
@@ -154,6 +157,47 @@ def split_documents(
         _report(method, seed, val_fraction, train, val, dropped, hashes, look_for_near_duplicates),
         dropped,
     )
+
+
+def assign(text_hash: str, *, val_fraction: float = 0.05, test_fraction: float = 0.0, seed: int = 0) -> Side:
+    """The side of one document, from its hash and the seed alone: what a stream is split with.
+
+    The hash and the seed give a place in [0, 1); the first `val_fraction` of that line is validation,
+    the last `test_fraction` is the test set. Nothing is remembered, so the answer is the same whatever
+    else is in the corpus and in whatever order it comes; copies go together. The shares are therefore
+    only right on average: of n documents, val_fraction · n ± √(val_fraction · n) or so are held out.
+    Asking for a test set takes its documents from training and leaves validation as it was.
+
+    Args:
+        text_hash: `document_hash(text)`, 64 hex digits.
+        val_fraction, test_fraction: shares of the distinct documents, each ≥ 0, together below 1.
+        seed: another seed, another split.
+
+    Raises:
+        UserError: fractions out of range, or something that is not a hash.
+
+    >>> [assign(document_hash(word), val_fraction=0.3, test_fraction=0.3) for word in "abcde"]
+    ['train', 'test', 'train', 'test', 'train']
+    """
+    check_fractions(val_fraction, test_fraction)
+    if not re.fullmatch("[0-9a-f]{64}", text_hash):
+        raise UserError(f"text_hash is {text_hash[:40]!r}: give document_hash(text), 64 hex digits")
+    place = _key(text_hash, seed)
+    if place < round(val_fraction * 2**64):
+        return "val"
+    return "test" if place >= 2**64 - round(test_fraction * 2**64) else "train"
+
+
+def check_fractions(val_fraction: float, test_fraction: float = 0.0) -> None:
+    """Refuse shares that leave training nothing, with a UserError that names the limit."""
+    for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0.0 <= value < 1.0:
+            raise UserError(f"{name} is {value}: it must be at least 0 and below 1, such as 0.05")
+    if val_fraction + test_fraction >= 1.0:
+        raise UserError(
+            f"val_fraction {val_fraction} and test_fraction {test_fraction} are together "
+            f"{val_fraction + test_fraction:g}: keep them below 1, so that training gets something"
+        )
 
 
 def _key(digest: str, seed: int) -> int:
