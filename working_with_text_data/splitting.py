@@ -4,33 +4,42 @@ If windows were cut first and shared out afterwards, a validation window would b
 a sentence whose other half was trained on, and the loss would flatter the model. So whole documents
 go to one side or the other:
 
-* Documents are ordered by a hash of their text and the seed; the first `val_fraction` of them are
-  validation. The order in which they arrive does not matter, and no random generator is touched.
+* A hash of the text and the seed gives each document a place on a line. The first `val_fraction` of
+  the line is validation, the last `test_fraction` the test set, the rest trains. The order in which
+  documents arrive does not matter, and no random generator is touched.
 * Equal texts have equal hashes, so copies are always on the same side. They are kept, and counted.
 * Texts that are *almost* equal cannot be told apart by a hash: they are counted (`near_duplicates.py`),
-  as the leak rate of the report.
+  as the leak rate of the report. Remove them before the split (`cleaning.py`).
 
-A corpus of one document cannot be shared out whole. It is cut into up to ten validation spans spread
-evenly over the text, because the last tenth of a book is not like the rest of it; a gap is dropped
-around each span, so that no sentence has one foot on either side. Cuts are made at white space.
+Two ways to read "the first 5 % of the line". By count (method "documents"): sort, take 5 % of the
+documents: exact, but a new document may push another over the edge. By threshold (method "threshold",
+and `assign` for a stream): take every place below 0.05; a document then keeps its side for ever,
+whatever is added, and the share is right only on average.
 
-Left out: cleaning and removal of duplicates, which change the text; a third part for testing.
+A corpus of one document cannot be shared out whole. It is cut into up to ten spans a side spread evenly
+over the text, because the last tenth of a book is not like the rest of it; a gap is dropped around each
+span, so that no sentence has one foot on either side. Cuts are made at white space.
+
+Left out: cleaning and removal of duplicates, which change the text. Built by hand in notebook 05.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from utils.errors import UserError
 
 from .documents import Document
 from .near_duplicates import NearDuplicates, count_near_duplicates
+from .split_report import Label, SplitReport, build_report, count_labels, label_of
 
 Side = Literal["train", "val", "test"]
+SIDES: tuple[Side, ...] = ("train", "val", "test")
+METHODS = ("auto", "documents", "threshold", "spans")
 
 MAX_SPANS = 10
 MIN_SPAN_CHARS = 2_000  # a shorter span would hold few windows, and its gaps would cost more than it
@@ -38,50 +47,14 @@ MAX_GAP_CHARS = 256  # a few sentences: further apart, neighbours are as alike a
 
 
 @dataclass(frozen=True, slots=True)
-class SplitReport:
-    """What the split did. Bytes are UTF-8 bytes of text; hashes are of the text alone, without seed."""
-
-    method: str  # "documents" or "spans"
-    seed: int
-    val_fraction: float
-    train_documents: int
-    val_documents: int
-    train_bytes: int
-    val_bytes: int
-    dropped_documents: int  # the gaps around spans
-    dropped_bytes: int
-    duplicates: int  # documents whose text had come before
-    train_hash: str  # sha256 over the sorted document hashes: equal sets of texts, equal hash
-    val_hash: str
-    shared_hashes: int  # texts on both sides: 0, or the split is wrong
-    near_duplicates: NearDuplicates = field(default_factory=NearDuplicates)
-
-    @property
-    def leak_rate(self) -> float:
-        """Share of the validation documents looked at that training holds exactly or nearly."""
-        return self.near_duplicates.rate
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, with the leak rate."""
-        return {**asdict(self), "leak_rate": self.leak_rate}
-
-    def __str__(self) -> str:
-        return (
-            f"train {self.train_documents:,} documents, {self.train_bytes:,} bytes; "
-            f"validation {self.val_documents:,} documents, {self.val_bytes:,} bytes; "
-            f"split by {self.method}, {self.duplicates:,} duplicates, leak rate {self.leak_rate:.1%}"
-            + (f", {self.dropped_bytes:,} bytes dropped in gaps" if self.dropped_bytes else "")
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Split:
-    """The two sides, what was dropped between them (gaps around spans), and the report."""
+    """The sides, what was dropped between them (gaps around spans), and the report."""
 
     train: list[Document]
     val: list[Document]
     report: SplitReport
     dropped: list[Document] = field(default_factory=list)
+    test: list[Document] = field(default_factory=list)
 
 
 def document_hash(text: str) -> str:
@@ -93,70 +66,86 @@ def split_documents(
     documents: Iterable[Document],
     *,
     val_fraction: float = 0.05,
+    test_fraction: float = 0.0,
     seed: int = 0,
     method: str = "auto",
+    label: Label | None = None,
+    stratify: bool = False,
     look_for_near_duplicates: bool = True,
 ) -> Split:
-    """Share documents out to training and validation, before any window is cut.
+    """Share documents out to training, validation and (if asked for) a test set, before any window is cut.
 
     Args:
         documents: at least one. Their order is kept within each side.
         val_fraction: share of the distinct documents (of the characters, for spans), 0 ≤ f < 1.
-            Above 0, validation gets at least one document and training at least one.
+            Above 0, by count, validation gets at least one document and training at least one.
+        test_fraction: the same for the test set, which is served last: of two documents it gets
+            none. The two together must be below 1. Validation does not depend on it.
         seed: another seed, another split. Nothing else is random.
-        method: "documents"; "spans" cuts validation spans out of every document; "auto" takes
-            spans when there is only one distinct text, and documents otherwise.
+        method: "documents" takes exact shares of the distinct texts; "threshold" asks `assign` for
+            each, so that adding documents moves none (and a small side may be empty); "spans" cuts
+            spans out of every document; "auto" takes spans when there is only one distinct text,
+            and documents otherwise.
+        label: names the class of a document, for the report and for `stratify`; by default
+            `meta["label"]`, where documents have one.
+        stratify: take the exact shares within each class, so that a rare one is on every side.
         look_for_near_duplicates: fill `report.near_duplicates` (about a second for 10 MB).
 
     Returns:
         Split. Pieces of a cut document have the source `name[start:stop]` in characters, and
-        `index` is their place in the text, so that sorting train + val + dropped by it gives the
+        `index` is their place in the text, so that sorting all sides and `dropped` by it gives the
         text back.
 
     Raises:
-        UserError: no documents, a fraction out of range, an unknown method.
+        UserError: no documents, fractions out of range, an unknown method, strata without labels.
     """
     documents = list(documents)
     if not documents:
         raise UserError("there are no documents to split: give at least one text")
-    if not 0.0 <= val_fraction < 1.0:
-        raise UserError(f"val_fraction is {val_fraction}: it must be at least 0 and below 1, such as 0.05")
-    if method not in ("auto", "documents", "spans"):
-        raise UserError(f"split method is {method!r}: choose auto, documents or spans")
+    check_fractions(val_fraction, test_fraction)
+    if method not in METHODS:
+        raise UserError(f"split method is {method!r}: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}")
     hashes = [document_hash(document.text) for document in documents]
     distinct = set(hashes)
     if method == "auto":
-        method = "spans" if len(distinct) == 1 else "documents"
+        method = "spans" if len(distinct) == 1 and not stratify else "documents"
+    name_of = label_of(documents, label)
+    if stratify and name_of is None:
+        raise UserError('stratify needs classes: pass label=…, or give the documents a meta["label"]')
+    if stratify and method != "documents":
+        raise UserError(f'stratify with method={method!r}: exact shares of a class need method="documents"')
 
-    train: list[Document] = []
-    val: list[Document] = []
-    dropped: list[Document] = []
-    if method == "documents":
-        held_out = _held_out(distinct, val_fraction, seed)
+    sides: dict[str, list[Document]] = {"train": [], "val": [], "test": [], "gap": []}
+    if method == "spans":
         for document, digest in zip(documents, hashes, strict=True):
-            (val if digest in held_out else train).append(document)
+            for side, piece in _pieces(document, digest, val_fraction, test_fraction, seed):
+                sides[side].append(piece)
+        _drop_twins(sides)
     else:
+        if method == "threshold":
+            side_of = {
+                digest: assign(digest, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
+                for digest in distinct
+            }
+        else:
+            side_of = {}
+            for members in _classes(documents, hashes, name_of if stratify else None):
+                side_of |= _by_count(members, val_fraction, test_fraction, seed)
         for document, digest in zip(documents, hashes, strict=True):
-            # The cuts depend on the text and the seed alone: copies are cut alike.
-            cuts = span_cuts(document.text, val_fraction, _key(digest, seed))
-            start = 0
-            for place, (stop, side) in enumerate(cuts):
-                piece = Document(document.text[start:stop], f"{document.source}[{start}:{stop}]", place)
-                {"train": train, "val": val, "gap": dropped}[side].append(piece)
-                start = stop
-        # A span may read like another place word for word ("THE END"): then it is no fair judge.
-        seen = {document_hash(piece.text) for piece in train}
-        twins = [piece for piece in val if document_hash(piece.text) in seen]
-        if len(twins) < len(val):
-            val = [piece for piece in val if document_hash(piece.text) not in seen]
-            dropped += twins
+            sides[side_of[digest]].append(document)
 
-    return Split(
-        train,
-        val,
-        _report(method, seed, val_fraction, train, val, dropped, hashes, look_for_near_duplicates),
-        dropped,
+    report = build_report(
+        sides,
+        {side: {document_hash(document.text) for document in sides[side]} for side in SIDES},
+        method=method,
+        seed=seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        duplicates=len(hashes) - len(distinct),
+        labels=count_labels({side: sides[side] for side in SIDES}, name_of),
+        **(_leaks(sides) if look_for_near_duplicates else {}),
     )
+    return Split(sides["train"], sides["val"], report, sides["gap"], sides["test"])
 
 
 def assign(text_hash: str, *, val_fraction: float = 0.05, test_fraction: float = 0.0, seed: int = 0) -> Side:
@@ -200,6 +189,13 @@ def check_fractions(val_fraction: float, test_fraction: float = 0.0) -> None:
         )
 
 
+def _leaks(sides: dict[str, list[Document]]) -> dict[str, NearDuplicates]:
+    """What the report counts as leaks: validation held by training, the test set held by either."""
+    train, val, test = ([document.text for document in sides[name]] for name in SIDES)
+    pairs = {"near_duplicates": (train, val), "test_near_duplicates": (train + val, test)}
+    return {name: count_near_duplicates(*pair) for name, pair in pairs.items() if all(pair)}
+
+
 def _key(digest: str, seed: int) -> int:
     """64 bits that depend on the text and the seed, and on nothing else."""
     mixed = hashlib.blake2b(f"{seed}:{digest}".encode(), digest_size=8).digest()
@@ -211,42 +207,102 @@ def _held_out(distinct: set[str], val_fraction: float, seed: int) -> set[str]:
     if val_fraction == 0.0 or len(distinct) < 2:
         return set()
     wanted = min(max(1, round(val_fraction * len(distinct))), len(distinct) - 1)
-    return set(sorted(distinct, key=lambda digest: (_key(digest, seed), digest))[:wanted])
+    return set(_in_order(distinct, seed)[:wanted])
 
 
-def span_cuts(text: str, val_fraction: float, key: int) -> list[tuple[int, str]]:
-    """Where to cut one text: [(stop, "train" | "val" | "gap"), …] in order, the last stop = len(text).
+def _in_order(distinct: Iterable[str], seed: int) -> list[str]:
+    return sorted(distinct, key=lambda digest: (_key(digest, seed), digest))
 
-    The text is divided into equal strata, one validation span lies at a place in each that `key`
-    decides, and a gap on either side of it. Every text of two characters or more gets both sides
-    (unless val_fraction is 0); blank pieces become gaps.
+
+def _by_count(distinct: set[str], val_fraction: float, test_fraction: float, seed: int) -> dict[str, Side]:
+    """The exact shares: validation from the front of the order, the test set from its end."""
+    val = _held_out(distinct, val_fraction, seed)
+    rest = _in_order(distinct - val, seed)
+    wanted = max(1, round(test_fraction * len(distinct))) if test_fraction else 0
+    test = set(rest[max(1, len(rest) - wanted) :]) if wanted else set()  # training keeps one at least
+    return {d: "val" if d in val else "test" if d in test else "train" for d in distinct}
+
+
+def _classes(
+    documents: list[Document], hashes: list[str], name_of: Callable[[Document], str] | None
+) -> list[set[str]]:
+    """The distinct hashes of each class; of a text with two labels the first in the alphabet counts."""
+    if name_of is None:
+        return [set(hashes)]
+    labels: dict[str, str] = {}
+    for document, digest in zip(documents, hashes, strict=True):
+        name = name_of(document)
+        labels[digest] = min(name, labels.get(digest, name))
+    groups: dict[str, set[str]] = {}
+    for digest, name in labels.items():
+        groups.setdefault(name, set()).add(digest)
+    return list(groups.values())
+
+
+def _pieces(
+    document: Document, digest: str, val_fraction: float, test_fraction: float, seed: int
+) -> Iterator[tuple[str, Document]]:
+    """The spans of one document with their sides. Copies are cut alike: text and seed alone decide."""
+    extra = (test_fraction,) if test_fraction else ()
+    start = 0
+    for place, (stop, side) in enumerate(span_cuts(document.text, val_fraction, _key(digest, seed), *extra)):
+        source = f"{document.source}[{start}:{stop}]"
+        yield side, replace(document, text=document.text[start:stop], source=source, index=place)
+        start = stop
+
+
+def _drop_twins(sides: dict[str, list[Document]]) -> None:
+    """A span may read like another place word for word ("THE END"): then it is no fair judge."""
+    for side, others in (("val", ("train",)), ("test", ("train", "val"))):
+        seen = {document_hash(piece.text) for other in others for piece in sides[other]}
+        alone = [piece for piece in sides[side] if document_hash(piece.text) not in seen]
+        if alone:
+            sides["gap"] += [piece for piece in sides[side] if document_hash(piece.text) in seen]
+            sides[side] = alone
+
+
+def span_cuts(text: str, val_fraction: float, key: int, test_fraction: float = 0.0) -> list[tuple[int, str]]:
+    """Where to cut one text: [(stop, side or "gap"), …] in order, the last stop = len(text).
+
+    The text is divided into equal strata (each again, when there is a test set, into a part for
+    either side, as wide as its share). One span lies at a place in each that `key` decides, and a
+    gap on either side of it. Every text of two characters or more gets both sides (of three words
+    or more, all three) unless a fraction is 0; blank pieces become gaps.
     """
     length = len(text)
-    wanted = round(val_fraction * length)
-    if val_fraction == 0.0 or length < 2:
+    if length < 2 or val_fraction == test_fraction == 0.0:
         return [(length, "train")]
-    wanted = min(max(1, wanted), length - 1)
-    n_spans = min(MAX_SPANS, max(1, wanted // MIN_SPAN_CHARS))
-    span = wanted // n_spans
-    gap = min(MAX_GAP_CHARS, length // 50, span // 4 + 1)
+    fractions = (("val", val_fraction), ("test", test_fraction))
+    wanted = {side: min(max(1, round(share * length)), length - 1) for side, share in fractions if share}
+    n_spans = min(MAX_SPANS, max(1, min(wanted.values()) // MIN_SPAN_CHARS))
 
     edges: list[tuple[int, str]] = []
     for number in range(n_spans):
         low, high = number * length // n_spans, (number + 1) * length // n_spans
-        room = max(0, high - low - span - 2 * gap)
-        # A fresh 64 bits for each stratum; modulo is fair enough at these sizes.
-        place = _key(str(number), key) % (room + 1)
-        first = low + gap + place
-        start = _at_whitespace(text, first, low, high)
-        stop = _at_whitespace(text, min(start + span, high), start + 1, high)
-        edges += [
-            (_at_whitespace(text, max(start - gap, low), low, start), "train"),
-            (start, "gap"),
-            (stop, "val"),
-            (_at_whitespace(text, min(stop + gap, high), stop, high), "gap"),
-        ]
+        held = sum(wanted.values())
+        begin = low
+        for side, share in wanted.items():
+            end = high if side == list(wanted)[-1] else begin + (high - low) * share // held
+            # A fresh 64 bits for each place; modulo is fair enough at these sizes.
+            dice = _key(str(number) if side == "val" else f"{side} {number}", key)
+            edges += _one_span(text, side, share // n_spans, begin, end, dice)
+            begin = end
     edges.append((length, "train"))
-    return _tidy(text, edges, length)
+    return _tidy(text, edges, length, list(wanted))
+
+
+def _one_span(text: str, side: str, span: int, low: int, high: int, dice: int) -> list[tuple[int, str]]:
+    """The edges of a span of `side` somewhere in [low, high), with a gap before and behind it."""
+    gap = min(MAX_GAP_CHARS, len(text) // 50, span // 4 + 1)
+    room = max(0, high - low - span - 2 * gap)
+    start = _at_whitespace(text, low + gap + dice % (room + 1), low, high)
+    stop = _at_whitespace(text, min(start + span, high), start + 1, high)
+    return [
+        (_at_whitespace(text, max(start - gap, low), low, start), "train"),
+        (start, "gap"),
+        (stop, side),
+        (_at_whitespace(text, min(stop + gap, high), stop, high), "gap"),
+    ]
 
 
 def _at_whitespace(text: str, position: int, low: int, high: int, reach: int = 200) -> int:
@@ -260,8 +316,8 @@ def _at_whitespace(text: str, position: int, low: int, high: int, reach: int = 2
     return position  # one very long word: the cut falls inside it
 
 
-def _tidy(text: str, edges: Sequence[tuple[int, str]], length: int) -> list[tuple[int, str]]:
-    """Drop empty pieces, turn blank ones into gaps, and make sure that both sides have something."""
+def _tidy(text: str, edges: Sequence[tuple[int, str]], length: int, held: list[str]) -> list[tuple[int, str]]:
+    """Drop empty pieces, turn blank ones into gaps, and make sure that every side has something."""
     pieces: list[tuple[int, str]] = []
     start = 0
     for stop, side in edges:
@@ -269,56 +325,16 @@ def _tidy(text: str, edges: Sequence[tuple[int, str]], length: int) -> list[tupl
             continue
         pieces.append((stop, "gap" if text[start:stop].isspace() else side))
         start = stop
-    sides = {side for _, side in pieces}
-    if {"train", "val"} <= sides:
+    if {"train", *held} <= {side for _, side in pieces}:
         return pieces
-    # Too short for gaps: the tail is validation, cut at white space if there is any.
-    words = text.split()
-    if len(words) >= 2:
-        cut = len(text.rstrip()) - len(words[-1])
-    elif words and len(words[0]) >= 2:
-        cut = text.index(words[0]) + len(words[0]) - 1
+    # Too short for gaps: the last words are held out, one a side, or the last character of a word.
+    words = [(m.start(), m.end()) for m in re.finditer(r"\S+", text)]
+    if len(words) > len(held):
+        cuts = [start for start, _ in words[-len(held) :]]
+    elif len(words) >= 2:
+        cuts = [words[-1][0]]
+    elif words and words[0][1] - words[0][0] >= 2:
+        cuts = [words[0][1] - 1]
     else:
         return [(length, "train")]  # a single character: there is nothing to share out
-    return [(cut, "train"), (length, "val")]
-
-
-def _report(
-    method: str,
-    seed: int,
-    val_fraction: float,
-    train: list[Document],
-    val: list[Document],
-    dropped: list[Document],
-    hashes: list[str],
-    look_for_near_duplicates: bool,
-) -> SplitReport:
-    train_set = {document_hash(document.text) for document in train}
-    val_set = {document_hash(document.text) for document in val}
-    near = NearDuplicates()
-    if look_for_near_duplicates and train and val:
-        near = count_near_duplicates([d.text for d in train], [d.text for d in val])
-    return SplitReport(
-        method=method,
-        seed=seed,
-        val_fraction=val_fraction,
-        train_documents=len(train),
-        val_documents=len(val),
-        train_bytes=_bytes(train),
-        val_bytes=_bytes(val),
-        dropped_documents=len(dropped),
-        dropped_bytes=_bytes(dropped),
-        duplicates=len(hashes) - len(set(hashes)),
-        train_hash=_set_hash(train_set),
-        val_hash=_set_hash(val_set),
-        shared_hashes=len(train_set & val_set),
-        near_duplicates=near,
-    )
-
-
-def _bytes(documents: Iterable[Document]) -> int:
-    return sum(len(document.text.encode("utf-8")) for document in documents)
-
-
-def _set_hash(hashes: set[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+    return list(zip([*cuts, length], ["train", *held], strict=False))

@@ -34,7 +34,7 @@ class TestTinyData:
             split_documents(documents_of(["a", "b"]), val_fraction=fraction)
 
     def test_an_unknown_method_is_refused(self):
-        with pytest.raises(UserError, match="choose auto, documents or spans"):
+        with pytest.raises(UserError, match="choose auto, documents, threshold or spans"):
             split_documents(documents_of(["a", "b"]), method="random")
 
     @settings(max_examples=200, deadline=None)
