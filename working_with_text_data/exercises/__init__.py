@@ -1,8 +1,16 @@
 """The exercises and predictions of this chapter, one module a notebook; `utils.exercises` finds them here."""
 
-from working_with_text_data.exercises import tour
+from working_with_text_data.exercises import (
+    bpe_by_hand,
+    bytes_characters_words,
+    tour,
+)
 
-_NOTEBOOKS = (tour,)
+_NOTEBOOKS = (
+    tour,
+    bytes_characters_words,
+    bpe_by_hand,
+)
 
 EXERCISES = [exercise for notebook in _NOTEBOOKS for exercise in notebook.EXERCISES]
 PREDICTIONS = [prediction for notebook in _NOTEBOOKS for prediction in notebook.PREDICTIONS]
