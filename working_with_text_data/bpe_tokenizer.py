@@ -18,9 +18,8 @@ from typing import Any, Literal, Self
 from utils.errors import UserError
 from utils.files import atomic_write_text
 from working_with_text_data.fast_encode import FastEncoder, merge_piece
-from working_with_text_data.patterns import splitter
+from working_with_text_data.patterns import Splitter, splitter
 from working_with_text_data.tokenizer import (
-    FORMAT_VERSION,
     SpecialTokens,
     join_bytes,
     read_tokenizer_json,
@@ -37,6 +36,10 @@ class BPETokenizer:
         merges: pairs of ids; merge i makes id 256 + i. Give either this or `ranks`.
         pattern: a name of `patterns.SPLIT_PATTERNS` or a regular expression of the `regex` package.
         special_tokens: names (ids follow the merges) or a mapping from name to id.
+        split_digits: True makes each digit its own piece, n cuts numbers into groups of at most n.
+        prefix_space: a text that does not begin with a space gets one before it is cut, and `decode`
+            gives it back *with* that space: " a" and "a" have the same ids, so no decoder could know.
+            Between special tokens every piece of plain text counts as a text.
         byte_order: byte_order[i] is the byte with id i; `bytes(range(256))` unless the ranks of an
             older model are loaded (GPT-2 numbers the printable characters first).
         ranks: token bytes → id, as in a tiktoken file, where the pairs are not known.
@@ -55,6 +58,8 @@ class BPETokenizer:
         *,
         pattern: str = "gpt2",
         special_tokens: Sequence[str] | Mapping[str, int] = (),
+        split_digits: int | bool | None = False,
+        prefix_space: bool = False,
         byte_order: bytes = PLAIN_BYTES,
         ranks: Mapping[bytes, int] | None = None,
         requested_vocab_size: int | None = None,
@@ -73,7 +78,7 @@ class BPETokenizer:
                 raise UserError("ranks must give the ids 0 to 255 to the 256 single bytes")
         self._ranks: dict[bytes, int] = dict(ranks)
         self._special = SpecialTokens(_special_ids(special_tokens, 1 + max(self._ranks.values())))
-        self._splitter = splitter(pattern)
+        self._splitter = splitter(pattern, digits=split_digits, prefix_space=prefix_space)
         self._table = {token_id: token for token, token_id in self._ranks.items()}
         for word, token_id in self._special.items():
             if token_id in self._table:
@@ -95,6 +100,11 @@ class BPETokenizer:
     def pattern(self) -> str:
         """Name of the split pattern, or the regular expression itself."""
         return self._splitter.name
+
+    @property
+    def splitter(self) -> Splitter:
+        """How text is cut before merging, pattern and options together."""
+        return self._splitter
 
     @property
     def special_tokens(self) -> dict[str, int]:
@@ -119,7 +129,8 @@ class BPETokenizer:
 
     def __repr__(self) -> str:
         special = list(self._special)
-        return f"BPETokenizer(vocab_size={self.vocab_size}, pattern={self.pattern!r}, special={special})"
+        options = "".join(f", {name}={value}" for name, value in self._splitter.options.items())
+        return f"BPETokenizer(vocab_size={self.vocab_size}, pattern={self.pattern!r}{options}, special={special})"
 
     # Text to ids ----------------------------------------------------------------------------------
 
@@ -137,7 +148,30 @@ class BPETokenizer:
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Ids of `text` with special tokens spelled out as plain text. Lone surrogates become U+FFFD."""
-        return self._encoder.encode(valid_unicode(text))
+        return self._encoder.encode(self._splitter.prefixed(valid_unicode(text)))
+
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        allowed_special: Set[str] | Literal["all"] = frozenset(),
+        *,
+        workers: int = 0,
+    ) -> list[list[int]]:
+        """Ids of many texts: the same as `encode` one by one, in their order.
+
+        With `workers` the texts are shared out to so many processes, each of which is sent the tokenizer
+        once. That pays from a few megabytes on. A program that uses workers must start its work under
+        `if __name__ == "__main__":`, because the processes import it again.
+
+        Raises:
+            UserError: a special token that is not allowed, as `encode` does.
+            RunFailure: a worker process died.
+        """
+        if not workers:
+            return [self.encode(text, allowed_special) for text in texts]
+        from working_with_text_data.worker_pool import encode_in_processes
+
+        return encode_in_processes(self, texts, allowed_special, workers)
 
     def clear_cache(self) -> None:
         """Forget the pieces seen so far. Ids never depend on it; speed does."""
@@ -157,14 +191,30 @@ class BPETokenizer:
         """The bytes of one token, or the spelling of a special token."""
         return join_bytes(self._table, [token_id])
 
+    # To another process: only what cannot be worked out again ----------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = ("_splitter", "_encoder", "_table")
+        state = {name: value for name, value in vars(self).items() if name not in derived}
+        return state | {"_cut": (self.pattern, self._splitter.digits, self._splitter.prefix_space)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pattern, digits, prefix_space = state.pop("_cut")
+        vars(self).update(state)
+        self._splitter = splitter(pattern, digits=digits, prefix_space=prefix_space)
+        self._table = {token_id: token for token, token_id in self._ranks.items()}
+        self._table |= {token_id: word.encode("utf-8") for word, token_id in self._special.items()}
+        self._encoder = FastEncoder(self._ranks, self._splitter)
+
     # Files ----------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """The tokenizer as JSON values: what decides the ids, and under "training" how it came about."""
         data: dict[str, Any] = {
             "type": "bpe",
-            "version": FORMAT_VERSION,
+            "version": 2 if self._splitter.options else 1,  # an older program must not overlook an option
             "pattern": self.pattern,
+            **self._splitter.options,
             "special_tokens": self.special_tokens,
             "merges": [list(pair) for pair in self.merges],
         }
@@ -187,6 +237,8 @@ class BPETokenizer:
                 [(a, b) for a, b in data["merges"]],
                 pattern=data["pattern"],
                 special_tokens={str(word): int(i) for word, i in data["special_tokens"].items()},
+                split_digits=data.get("split_digits"),
+                prefix_space=_yes_or_no(data.get("prefix_space", False)),
                 byte_order=bytes(data.get("byte_order", PLAIN_BYTES)),
                 requested_vocab_size=training.pop("requested_vocab_size", None),
                 training=training,
@@ -197,6 +249,12 @@ class BPETokenizer:
             raise UserError(
                 f"{path} is not a BPE tokenizer of this book ({error!r}): save it again"
             ) from None
+
+
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"prefix_space is {value!r}, not true or false")
+    return value
 
 
 def _ranks_of_merges(merges: Sequence[tuple[int, int]], byte_order: bytes) -> dict[bytes, int]:

@@ -17,7 +17,6 @@ from typing import Any, Literal, Self
 from utils.errors import UserError
 from utils.files import atomic_write_text
 from working_with_text_data.tokenizer import (
-    FORMAT_VERSION,
     SpecialTokens,
     join_bytes,
     read_tokenizer_json,
@@ -82,7 +81,7 @@ class ByteTokenizer:
         return join_bytes(self._bytes, [token_id])
 
     def to_dict(self) -> dict[str, Any]:
-        return {"type": "byte", "version": FORMAT_VERSION, "special_tokens": self.special_tokens}
+        return {"type": "byte", "version": 1, "special_tokens": self.special_tokens}
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as JSON."""

@@ -8,7 +8,7 @@ The idea in four lines:
 4. Counts only ever fall, so pairs wait in buckets by count, and the full bucket is looked at first.
 
 Papers: as in `bpe`. The law LT2 keeps this file equal to the readable one; NUMBERS has the race.
-Left out: workers for counting (they cost more than they save up to about 10 MB).
+Left out: merges by several processes; only the counting of words can be shared out (`workers`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from __future__ import annotations
 import gc
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from working_with_text_data.bpe import check_vocab_size
+from working_with_text_data.bpe import check_min_frequency, check_vocab_size
 from working_with_text_data.bpe_tokenizer import BPETokenizer
 from working_with_text_data.pretokens import count_pretokens
-from working_with_text_data.tie_breaks import SortKey, sort_key
+from working_with_text_data.tie_breaks import SortKey, first_seen_key, sort_key
 
 
 def train_bpe(
@@ -31,6 +31,12 @@ def train_bpe(
     pattern: str = "gpt2",
     special_tokens: Sequence[str] = (),
     tie_break: str = "bytes",
+    *,
+    min_frequency: int = 1,
+    split_digits: int | bool = False,
+    prefix_space: bool = False,
+    workers: int = 0,
+    on_merge: Callable[[int], None] | None = None,
 ) -> BPETokenizer:
     """Learn a byte-level BPE tokenizer with `vocab_size` ids: 256 bytes + merges + special tokens.
 
@@ -40,21 +46,40 @@ def train_bpe(
         pattern: a name of `patterns.SPLIT_PATTERNS` or a regular expression.
         special_tokens: control words; they get the last ids and are never learned from.
         tie_break: which of several equally frequent pairs is merged (see `tie_breaks`).
+        min_frequency: a pair seen fewer times is never merged.
+        split_digits: True makes each digit its own piece, n cuts numbers into groups of at most n.
+        prefix_space: a text that does not begin with a space gets one, here and when encoding.
+        workers: processes that count the words; the result is the same for every number (0: none).
+        on_merge: called after each merge with the number of merges made, to show progress.
 
     Returns:
-        The tokenizer. If the text runs out of pairs, training stops there: its `vocab_size` is then
-        smaller than its `requested_vocab_size`.
+        The tokenizer. Its `training["stopped"]` is a key of `bpe.STOPPED`. If the text runs out of pairs,
+        training stops there: `vocab_size` is then smaller than `requested_vocab_size`.
 
     Raises:
-        UserError: `vocab_size` has no room for the bytes and special tokens; unknown names.
+        UserError: `vocab_size` has no room for the bytes and special tokens; unknown names or options.
+        RunFailure: a worker process died.
 
     >>> tokenizer = train_bpe("low low lower lowest", 259)
     >>> [tokenizer.token_bytes(i) for i in range(256, 259)]
     [b'ow', b'low', b' low']
     """
     check_vocab_size(vocab_size, special_tokens)
-    counts = count_pretokens(texts, pattern, special_tokens)
-    return train_from_counts(counts, vocab_size, pattern, special_tokens, tie_break)
+    check_min_frequency(min_frequency)
+    counts = count_pretokens(
+        texts, pattern, special_tokens, split_digits=split_digits, prefix_space=prefix_space, workers=workers
+    )
+    return train_from_counts(
+        counts,
+        vocab_size,
+        pattern,
+        special_tokens,
+        tie_break,
+        min_frequency=min_frequency,
+        split_digits=split_digits,
+        prefix_space=prefix_space,
+        on_merge=on_merge,
+    )
 
 
 def train_from_counts(
@@ -63,28 +88,61 @@ def train_from_counts(
     pattern: str = "gpt2",
     special_tokens: Sequence[str] = (),
     tie_break: str = "bytes",
+    *,
+    min_frequency: int = 1,
+    split_digits: int | bool = False,
+    prefix_space: bool = False,
+    on_merge: Callable[[int], None] | None = None,
 ) -> BPETokenizer:
-    """The same from counted pre-tokens, for a corpus that was counted in pieces."""
+    """The same from counted pre-tokens, for a corpus that was counted in pieces.
+
+    `pretokens` were counted with the same pattern and options, in order of first appearance where
+    `tie_break` is "first_seen".
+    """
     check_vocab_size(vocab_size, special_tokens)
+    check_min_frequency(min_frequency)
+    n_merges = vocab_size - 256 - len(special_tokens)
     with garbage_collector_off():
-        merges = learn_merges(pretokens, vocab_size - 256 - len(special_tokens), tie_break)
-    return BPETokenizer(
+        merges = learn_merges(pretokens, n_merges, tie_break, min_frequency=min_frequency, on_merge=on_merge)
+    tokenizer = BPETokenizer(
         merges,
         pattern=pattern,
         special_tokens=special_tokens,
+        split_digits=split_digits,
+        prefix_space=prefix_space,
         requested_vocab_size=vocab_size,
         training={
             "tie_break": tie_break,
+            "min_frequency": min_frequency,
             "pretokens": sum(pretokens.values()),
             "different_pretokens": len(pretokens),
         },
     )
+    tokenizer.training["stopped"] = why_stopped(tokenizer, pretokens)
+    return tokenizer
+
+
+def why_stopped(tokenizer: BPETokenizer, pretokens: Iterable[str]) -> str:
+    """Why training ended, a key of `bpe.STOPPED`: a word of several tokens still holds a pair, but a rare one."""
+    if tokenizer.vocab_size >= tokenizer.requested_vocab_size:
+        return "vocab_size"
+    ranks = tokenizer.ranks
+    pair_left = any(word.encode("utf-8") not in ranks for word in pretokens)
+    return "min_frequency" if pair_left else "no_pairs"
 
 
 def learn_merges(
-    pretokens: Mapping[str, int], n_merges: int, tie_break: str = "bytes"
+    pretokens: Mapping[str, int],
+    n_merges: int,
+    tie_break: str = "bytes",
+    *,
+    min_frequency: int = 1,
+    on_merge: Callable[[int], None] | None = None,
 ) -> list[tuple[int, int]]:
-    """The first `n_merges` merges (fewer if the words run out of pairs); merge i makes id 256 + i."""
+    """The first `n_merges` merges (fewer if the words run out of pairs); merge i makes id 256 + i.
+
+    A pair seen fewer than `min_frequency` times is not merged. `on_merge` hears the number of merges made.
+    """
     tokens = [bytes([i]) for i in range(256)]
     key = sort_key(tie_break, tokens)
     # Character i of a word is token id i: Latin-1 maps byte b to character b.
@@ -97,17 +155,21 @@ def learn_merges(
         for pair in map(str.__add__, word, word[1:]):
             where[pair].append(i)
     pair_count = {pair: sum(map(counts.__getitem__, places)) for pair, places in where.items()}
+    if tie_break == "first_seen":
+        key = first_seen_key(words, where, tokens)
 
     merges: list[tuple[int, int]] = []
     queue = _Buckets(pair_count, key)
     while len(merges) < n_merges:
         best = queue.pop()
-        if best is None:
+        if best is None or pair_count[best] < min_frequency:
             break
         merges.append((ord(best[0]), ord(best[1])))
         tokens.append(tokens[ord(best[0])] + tokens[ord(best[1])])
         made = _merge_everywhere(best, chr(255 + len(merges)), words, counts, pair_count, where)
         queue.add(made)
+        if on_merge is not None:
+            on_merge(len(merges))
     return merges
 
 

@@ -9,7 +9,15 @@ Each pattern stands here twice. The exact one needs `\p{L}` (any letter of any s
 the `regex` package knows. The other says the same for ASCII text with Python's own `re`, which is
 about twice as fast; `Splitter` takes it wherever a block of text is ASCII. A law keeps them equal.
 
-Sources: the patterns of tiktoken's public encodings, in the form of release 0.14.
+Two options change how text is cut, and are part of a tokenizer's identity:
+- `digits=n`: a number is cut into groups of at most n digits from the left, and no group holds anything
+  else; `digits=1` makes each digit its own piece, as in Llama 2 (arXiv 2307.09288, section 2.2). A
+  digit is any character of Unicode's category N, as it is in the patterns.
+- `prefix_space`: a text that does not begin with a space gets one, so that its first word is the same
+  token as in the middle of a sentence. GPT-2's tokenizers call it `add_prefix_space`.
+
+Sources: the patterns of tiktoken's public encodings, in the form of release 0.14. Left out: counting
+the pieces (`pretokens`). Notebook: 01 of this chapter.
 """
 
 from __future__ import annotations
@@ -17,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 from utils.errors import UserError
 
@@ -33,6 +42,8 @@ SPLIT_PATTERNS = {
     ),
 }
 ALIASES = {"gpt4": "cl100k", "cl100k_base": "cl100k", "o200k_base": "o200k"}
+WHOLE_TEXT = r"(?s:.+)"  # a pattern that cuts nowhere: byte-pair encoding as it was before words
+MOST_DIGITS = 99
 
 # The same on ASCII text, with Python's own `re`. In ASCII, \p{L} is A-Za-z, \p{N} is 0-9, \p{Lu} is A-Z,
 # \p{Ll} is a-z and the rest is empty. Words come first because most matches are words.
@@ -48,6 +59,13 @@ _ASCII = {
     ),
 }
 
+# The alternative for numbers in each pattern and in its ASCII form: what the option `digits` replaces.
+_NUMBERS = {
+    "gpt2": (r"| ?\p{N}+|", "| ?[0-9]+|"),
+    "cl100k": (r"|\p{N}{1,3}+|", "|[0-9]{1,3}|"),
+    "o200k": (r"|\p{N}{1,3}|", "|[0-9]{1,3}|"),
+}
+
 # White space as Unicode (and tiktoken's regex) sees it. Python's `\s` also takes U+001C–U+001F.
 _SPACE_BEYOND_ASCII = r"\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPACE = r"\t-\r " + _SPACE_BEYOND_ASCII
@@ -60,21 +78,49 @@ class Splitter:
 
     Attributes:
         name: a name of `SPLIT_PATTERNS`, or the regular expression itself.
-        pattern: the exact regular expression, in the syntax of the `regex` package.
+        digits: the most digits in a piece, or None where the pattern decides.
+        prefix_space: whether `prefixed` puts a space before a text.
+        pattern: the exact regular expression with `digits` worked in, in the syntax of the `regex` package.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, digits: int | None = None, prefix_space: bool = False) -> None:
         name = ALIASES.get(name, name)
         self.name = name
         self.named = name in SPLIT_PATTERNS
+        self.digits = digits
+        self.prefix_space = prefix_space
         # A home-made pattern may leave characters uncovered; the last alternative catches them one by one.
         self.pattern = SPLIT_PATTERNS[name] if self.named else f"{name}|(?s:.)"
         self._exact: Callable[[str], list[str]] | None = None
         self._ascii: Callable[[str], list[str]] | None = None
+        if digits is not None and not self.named:
+            raise UserError(
+                f"digits cannot be split in the home-made pattern {name!r}: leave split_digits out and write "
+                rf"the rule into the pattern, such as \p{{N}}{{1,{digits}}}|[^\p{{N}}\s]+|\s+"
+            )
         if self.named:
-            self._ascii = re.compile(_ASCII[name], re.ASCII).findall
+            ascii_pattern = _ASCII[name]
+            if digits is not None:
+                numbers, ascii_numbers = _NUMBERS[name]
+                self.pattern = self.pattern.replace(numbers, rf"|\p{{N}}{{1,{digits}}}|", 1)
+                ascii_pattern = ascii_pattern.replace(ascii_numbers, f"|[0-9]{{1,{digits}}}|", 1)
+            self._ascii = re.compile(ascii_pattern, re.ASCII).findall
         else:
             self._compile_exact()  # a wrong pattern is reported now, not in the middle of a corpus
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that are set, as a tokenizer's file holds them; empty for the plain pattern."""
+        chosen = {"split_digits": self.digits, "prefix_space": self.prefix_space}
+        return {name: value for name, value in chosen.items() if value}
+
+    def prefixed(self, text: str) -> str:
+        """`text` as it is cut: with `prefix_space`, a text that does not begin with a space gets one.
+
+        >>> splitter("gpt2", prefix_space=True).prefixed("word"), splitter("gpt2").prefixed("word")
+        (' word', 'word')
+        """
+        return " " + text if self.prefix_space and text and not text.startswith(" ") else text
 
     def _compile_exact(self) -> Callable[[str], list[str]]:
         import regex  # imported late: ASCII text never needs it, and start-up stays short
@@ -123,6 +169,8 @@ class Splitter:
     def safe_cut(self, text: str, start: int, end: int) -> int | None:
         """The last place in `text[start + 1 : end]` where every named pattern cuts, or None.
 
+        With `prefix_space` only places before a space count: what follows begins with one already.
+
         Such a place lies before a space that follows a non-space, or before a newline that follows
         a letter or digit: no alternative of any named pattern holds these two in a row, and none
         looks back. (Before a newline after punctuation cl100k does not cut: "!\\n" is one piece.)
@@ -130,7 +178,9 @@ class Splitter:
         if not self.named:
             return None
         while True:
-            cut = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+            cut = text.rfind(" ", start + 1, end)
+            if not self.prefix_space:
+                cut = max(cut, text.rfind("\n", start + 1, end))
             if cut <= start:
                 return None
             before = text[cut - 1]
@@ -173,7 +223,38 @@ def spaced(word: str) -> str:
     return word if word.startswith("\n") else " " + word
 
 
+def splitter(name: str, *, digits: int | bool | None = None, prefix_space: bool = False) -> Splitter:
+    """The splitter for a pattern name (`gpt2`, `cl100k`, `gpt4`, `o200k`) or a regular expression.
+
+    Args:
+        digits: at most so many digits in a piece (True is 1); None or False leaves it to the pattern.
+        prefix_space: a text that does not begin with a space gets one (see `Splitter.prefixed`).
+
+    Raises:
+        UserError: a pattern that is none, or cannot take the options.
+
+    >>> splitter("gpt2", digits=1).findall("in 1984"), splitter("cl100k", digits=2).findall("1984!")
+    (['in', ' ', '1', '9', '8', '4'], ['19', '84', '!'])
+    """
+    return _splitter(name, most_digits(digits), bool(prefix_space))
+
+
 @lru_cache(maxsize=32)
-def splitter(name: str) -> Splitter:
-    """The splitter for a pattern name (`gpt2`, `cl100k`, `gpt4`, `o200k`) or a regular expression."""
-    return Splitter(name)
+def _splitter(name: str, digits: int | None, prefix_space: bool) -> Splitter:
+    return Splitter(name, digits, prefix_space)
+
+
+def most_digits(split_digits: int | bool | None) -> int | None:
+    """The option `split_digits` as a number: True is 1, False and None are None.
+
+    Raises:
+        UserError: not a whole number from 1 to 99.
+    """
+    if split_digits is None or split_digits is False:
+        return None
+    if not isinstance(split_digits, int) or not 1 <= split_digits <= MOST_DIGITS:
+        raise UserError(
+            f"split_digits is {split_digits!r}: give true (each digit its own piece), false, or the most "
+            f"digits in a piece, from 1 to {MOST_DIGITS}"
+        )
+    return int(split_digits)

@@ -5,14 +5,17 @@ read in blocks that end where the split pattern cuts anyway, so memory stays sma
 do not depend on how the text arrives (file order, read size).
 
 For GPT-2's pattern the counting has two levels: whole words with their punctuation by a simple
-expression, then the different ones among them by the exact pattern.
+expression, then the different ones among them by the exact pattern. Several processes may share the
+work; blocks are counted anywhere and added up in the order of the text.
+
+Left out: the merges (`fast_bpe`). Notebook: 01 of this chapter.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from working_with_text_data.patterns import (
@@ -25,45 +28,116 @@ from working_with_text_data.patterns import (
     tidy_words,
 )
 from working_with_text_data.tokenizer import SpecialTokens, valid_unicode
+from working_with_text_data.worker_pool import map_in_order
+
+BATCH_CHARS = 1 << 20  # of one share of the work: the words it finds are few beside the text that is sent
 
 
 def count_pretokens(
-    texts: str | Iterable[str], pattern: str = "gpt2", special_tokens: Sequence[str] = ()
+    texts: str | Iterable[str],
+    pattern: str = "gpt2",
+    special_tokens: Sequence[str] = (),
+    *,
+    split_digits: int | bool = False,
+    prefix_space: bool = False,
+    workers: int = 0,
 ) -> Counter[str]:
     """How often each pre-token occurs in `texts`; special tokens cut the text and are not counted.
+
+    The pre-tokens come in the order in which each first appears in the text, whatever the number of
+    `workers` (processes that share the counting; 0: none) and however the text is cut into blocks.
+
+    Raises:
+        UserError: a pattern or option that is none; RunFailure: a worker process died.
 
     >>> count_pretokens("a b a b<|x|>a", special_tokens=["<|x|>"])
     Counter({'a': 2, ' b': 2, ' a': 1})
     """
-    cut = splitter(pattern)
+    cut = splitter(pattern, digits=split_digits, prefix_space=prefix_space)
     special = SpecialTokens({word: i for i, word in enumerate(special_tokens)})
+    pieces = _plain_pieces([texts] if isinstance(texts, str) else texts, special, cut)
+    if not workers:
+        return _count(pieces, cut)
+    options = (pattern, split_digits, prefix_space)
+    batches = ((options, batch) for batch in _batches(pieces, cut))
     pretokens: Counter[str] = Counter()
-    words: Counter[str] = Counter()  # coarse pieces, for GPT-2's pattern only
-    unspaced: Counter[str] = Counter()  # the same without their leading space, from tidy text
-    for text in [texts] if isinstance(texts, str) else texts:
-        for piece, special_id in special.split(valid_unicode(text), "all"):
-            if special_id is not None:
-                continue
-            if cut.name == "gpt2":
-                _count_words(piece, cut, words, unspaced)
-            else:
-                for block in cut.blocks(piece):
-                    pretokens.update(cut.findall(block))
-    for word, count in chain(words.items(), zip(map(spaced, unspaced), unspaced.values())):
-        for pretoken in cut.findall(word):
-            pretokens[pretoken] += count
+    for counted in map_in_order(_count_batch, batches, workers):
+        pretokens.update(counted)  # in the order of the text, so a new pre-token goes behind all earlier ones
     return pretokens
 
 
-def _count_words(text: str, cut: Splitter, words: Counter[str], unspaced: Counter[str]) -> None:
-    for block in cut.blocks(text, SMALL_BLOCK):
-        tidy = tidy_words(block)
-        if tidy is None:
-            words.update((COARSE_ASCII if block.isascii() else COARSE)(block))
-        else:
-            unspaced.update(tidy[1])
-            if tidy[0]:
-                words[tidy[0]] += 1
+def _plain_pieces(texts: Iterable[str], special: SpecialTokens, cut: Splitter) -> Iterator[str]:
+    """What stands between the special tokens, with the space before it that the tokenizer may ask for."""
+    for text in texts:
+        for piece, special_id in special.split(valid_unicode(text), "all"):
+            if special_id is None:
+                yield cut.prefixed(piece)
+
+
+def _batches(pieces: Iterable[str], cut: Splitter) -> Iterator[list[str]]:
+    """Pieces by the megabyte; a longer one is cut where the pattern cuts."""
+    batch: list[str] = []
+    size = 0
+    for piece in pieces:
+        for block in cut.blocks(piece, BATCH_CHARS):
+            batch.append(block)
+            size += len(block)
+            if size >= BATCH_CHARS:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _count_batch(work: tuple[tuple[str, int | bool, bool], list[str]]) -> Counter[str]:
+    """The share of one process: the blocks are cut and prefixed already."""
+    (pattern, split_digits, prefix_space), blocks = work
+    return _count(blocks, splitter(pattern, digits=split_digits, prefix_space=prefix_space))
+
+
+def _count(pieces: Iterable[str], cut: Splitter) -> Counter[str]:
+    if cut.name == "gpt2":
+        return _count_by_words(pieces, cut)
+    pretokens: Counter[str] = Counter()
+    for piece in pieces:
+        for block in cut.blocks(piece):
+            pretokens.update(cut.findall(block))
+    return pretokens
+
+
+def _count_by_words(pieces: Iterable[str], cut: Splitter) -> Counter[str]:
+    """The two levels: coarse words are counted first, and each different one is cut once.
+
+    A word's first occurrence holds the first occurrence of any pre-token that no earlier word holds, so
+    the pre-tokens come in order of first appearance if the words do. There are two counters of words;
+    `marks` remembers how far each had grown after every block, to read them in turn.
+    """
+    words: Counter[str] = Counter()
+    unspaced: Counter[str] = Counter()  # words of tidy text, without their leading space
+    marks: list[tuple[int, int]] = []
+    for piece in pieces:
+        for block in cut.blocks(piece, SMALL_BLOCK):
+            tidy = tidy_words(block)
+            if tidy is None:
+                words.update((COARSE_ASCII if block.isascii() else COARSE)(block))
+            else:
+                if tidy[0]:
+                    words[tidy[0]] += 1
+                unspaced.update(tidy[1])
+            mark = (len(words), len(unspaced))
+            if not marks or marks[-1] != mark:
+                marks.append(mark)
+    pretokens: Counter[str] = Counter()
+    first, second = iter(words.items()), iter(unspaced.items())
+    done = (0, 0)
+    for mark in marks:
+        new_words = islice(first, mark[0] - done[0])
+        new_unspaced = ((spaced(word), n) for word, n in islice(second, mark[1] - done[1]))
+        for word, count in chain(new_words, new_unspaced):
+            for pretoken in cut.findall(word):
+                pretokens[pretoken] += count
+        done = mark
+    return pretokens
 
 
 def read_blocks(
@@ -71,14 +145,17 @@ def read_blocks(
     pattern: str = "gpt2",
     special_tokens: Sequence[str] = (),
     chunk_chars: int = 1 << 20,
+    *,
+    prefix_space: bool = False,
 ) -> Iterator[str]:
     """Yield the text of a UTF-8 file in blocks cut only where the pattern always cuts.
 
     The pre-tokens of the blocks are those of the whole file, whatever `chunk_chars` is. A special
     token is never cut in two: where one holds white space, or the pattern is home-made, the file is
-    read in one piece. Bytes that are not UTF-8 become U+FFFD.
+    read in one piece. Bytes that are not UTF-8 become U+FFFD. With `prefix_space` a block after the
+    first always begins with a space, so that only the file's own beginning gets one more.
     """
-    cut = splitter(pattern)
+    cut = splitter(pattern, prefix_space=prefix_space)
     whole = not cut.named or any(character.isspace() for word in special_tokens for character in word)
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
         waiting = ""

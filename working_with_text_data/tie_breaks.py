@@ -5,14 +5,21 @@ vocabulary only if they break ties alike. The rule must not depend on chance, su
 a dict, the order of the files or the number of workers.
 
 - `bytes` (default): the pair that is greatest when compared as (bytes of left, bytes of right).
+- `first_seen`: the pair that is met first when the text is read from its beginning. Precisely: take the
+  different pre-tokens in the order in which each first appears in the text, every one written with the
+  merges made so far; read them in that order and each from left to right; of the equally frequent
+  pairs the one met first is merged. It depends on the order of the documents, as its name says, and
+  on nothing else: not on the read size, the hash seed or the number of workers.
 - `smallest_ids`: the pair with the smallest (id of left, id of right), the rule of `rustbpe`.
 - `huggingface`: smallest ids too, with the single bytes numbered as GPT-2 does, which is how the
   byte-level trainer of `tokenizers` numbers its alphabet.
+
+Left out: ties broken by length or by chance. Notebook: 01 of this chapter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from utils.errors import UserError
 
@@ -37,19 +44,48 @@ def gpt2_byte_order() -> bytes:
 def sort_key(tie_break: str, tokens: Sequence[bytes]) -> SortKey:
     """A function of a pair of ids; among equally frequent pairs the one with the *smallest* key is merged.
 
-    `tokens[i]` is the bytes of id i; the list may grow after this call.
+    `tokens[i]` is the bytes of id i; the list may grow after this call. Under `first_seen` every pair has
+    the same key: that is for a trainer that counts all pairs anew, reading the words in order, and takes
+    the first of the smallest. A trainer that keeps its counts needs `first_seen_key`.
 
     Raises:
         UserError: no such rule.
     """
     if tie_break == "bytes":
         return lambda a, b: (_backwards(tokens[a]), _backwards(tokens[b]))
+    if tie_break == "first_seen":
+        return lambda a, b: ()
     if tie_break == "smallest_ids":
         return lambda a, b: (a, b)
     if tie_break == "huggingface":
         place = {byte: i for i, byte in enumerate(gpt2_byte_order())}
         return lambda a, b: (place.get(a, a), place.get(b, b))
     raise UserError(f"tie_break {tie_break!r} is not known: use one of {list(TIE_BREAKS)}")
+
+
+def first_seen_key(
+    words: Sequence[str], where: Mapping[str, Sequence[int]], tokens: Sequence[bytes]
+) -> SortKey:
+    """The key of `first_seen` for a trainer that keeps its counts: (number of the word, byte in the word).
+
+    Args:
+        words: the different pre-tokens in order of first appearance, each a string whose characters are
+            the ids of its tokens now; the list changes as merges are made.
+        where: pair (two such characters) → numbers of words that hold it; it may name a word that no longer
+            does, in any order, but never misses one that does.
+        tokens: the bytes of each id, to turn a place among tokens into a place among bytes.
+
+    Merges that leave a pair's count alone leave its first occurrence alone, and its place among the bytes
+    too. So a key worked out once stays right for as long as the count does.
+    """
+
+    def key(a: int, b: int) -> tuple[int, int]:
+        pair = chr(a) + chr(b)
+        first = min(i for i in where[pair] if pair in words[i])
+        word = words[first]
+        return first, sum(len(tokens[ord(token)]) for token in word[: word.index(pair)])
+
+    return key
 
 
 def _backwards(token: bytes) -> str:
@@ -62,4 +98,4 @@ def _backwards(token: bytes) -> str:
 
 
 _FLIP = bytes(255 - b for b in range(256))
-TIE_BREAKS = ("bytes", "smallest_ids", "huggingface")
+TIE_BREAKS = ("bytes", "first_seen", "smallest_ids", "huggingface")

@@ -22,7 +22,9 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from utils.errors import UserError
 
-FORMAT_VERSION = 1
+# Of the JSON file. 2 added a BPE tokenizer's options (split_digits, prefix_space). A file bears the lowest
+# version that can read it, so tokenizers without options stay, byte for byte and hash for hash, version 1.
+FORMAT_VERSION = 2
 
 
 @runtime_checkable
@@ -148,11 +150,30 @@ def join_bytes(table: Mapping[int, bytes], ids: Iterable[int]) -> bytes:
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
     """sha256 of what decides the ids, as canonical JSON: equal hashes mean equal ids for every text.
 
-    Notes on the training (its report, the size asked for) are not part of it.
+    Notes on the training (its report, the size asked for) and the engine that does the work are not part of it.
     """
-    parts = {key: value for key, value in tokenizer.to_dict().items() if key != "training"}
+    parts = {k: value for k, value in tokenizer.to_dict().items() if k not in ("training", "engine")}
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def tokenizer_file(path: str | Path) -> Path:
+    """The file itself; in a folder `tokenizer.json`, or else that of its newest version `v1`, `v2`, ….
+
+    The versions are those that `train_tokenizer out=FOLDER/` makes.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if not (path / "tokenizer.json").exists() and (numbers := tokenizer_versions(path)):
+        path = path / f"v{numbers[-1]}"
+    return path / "tokenizer.json"
+
+
+def tokenizer_versions(folder: Path) -> list[int]:
+    """The numbers n of the folders `vn` in `folder` that hold a tokenizer, from the oldest on."""
+    found = (entry.parent.name for entry in folder.glob("v*/tokenizer.json"))
+    return sorted(int(name[1:]) for name in found if re.fullmatch(r"v[1-9][0-9]*", name))
 
 
 def read_tokenizer_json(path: str | Path, kind: str | None = None) -> dict[str, Any]:
@@ -161,9 +182,7 @@ def read_tokenizer_json(path: str | Path, kind: str | None = None) -> dict[str, 
     Raises:
         UserError: not there, not JSON (cut short), not one of ours, of another type or a newer version.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "tokenizer.json"
+    path = tokenizer_file(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -174,23 +193,31 @@ def read_tokenizer_json(path: str | Path, kind: str | None = None) -> dict[str, 
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): it may have been cut short") from None
     found = data.get("type") if isinstance(data, dict) else None
-    if found not in ("byte", "bpe"):
+    if found is None and isinstance(data, dict) and isinstance(data.get("model"), dict):
+        found = "huggingface"  # the file of the library `tokenizers`, which has a version of its own
+    if found not in ("byte", "bpe", "huggingface"):
         raise UserError(
             f'{path} is not a tokenizer of this book: its "type" is {found!r}, not "byte" or "bpe"'
         )
     if kind is not None and found != kind:
         raise UserError(f"{path} holds a {found!r} tokenizer, not {kind!r}: open it with load_tokenizer")
-    if data.get("version") != FORMAT_VERSION:
+    if found == "huggingface":
+        return data
+    version = data.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= FORMAT_VERSION:
         raise UserError(
-            f"{path} has format version {data.get('version')!r}; this program reads {FORMAT_VERSION}"
+            f"{path} has format version {version!r}; this program reads 1 to {FORMAT_VERSION}: "
+            "update the program, or train the tokenizer again"
         )
     return data
 
 
 def load_tokenizer(path_or_name: str | Path) -> Tokenizer:
-    """Open a saved tokenizer (a file, or a folder with `tokenizer.json`) or one known by name.
+    """Open a saved tokenizer (a file, or a folder as `tokenizer_file` reads it) or one known by name.
 
     Names: `byte`; `gpt2`, `cl100k_base`, `o200k_base` (from a local rank file, see `tiktoken_ranks`).
+    `tiktoken:` before a name or a path opens the same tokenizer with tiktoken's engine. A `tokenizer.json`
+    of Hugging Face's `tokenizers` opens too (`huggingface_adapter`), if that package is installed.
     """
     from working_with_text_data.bpe_tokenizer import BPETokenizer
     from working_with_text_data.byte_tokenizer import ByteTokenizer
@@ -203,5 +230,18 @@ def load_tokenizer(path_or_name: str | Path) -> Tokenizer:
             return ByteTokenizer()
         if name in ENCODINGS:
             return load_tiktoken(name)
-    kind = read_tokenizer_json(path_or_name)["type"]
-    return ByteTokenizer.load(path_or_name) if kind == "byte" else BPETokenizer.load(path_or_name)
+        if name.startswith("tiktoken:"):
+            from working_with_text_data.tiktoken_adapter import TiktokenTokenizer
+
+            return TiktokenTokenizer.from_tokenizer(load_tokenizer(name.removeprefix("tiktoken:")))
+    data = read_tokenizer_json(path_or_name)
+    kind: type[Tokenizer] = ByteTokenizer if data.get("type") == "byte" else BPETokenizer
+    if data.get("engine") == "tiktoken":
+        from working_with_text_data.tiktoken_adapter import TiktokenTokenizer
+
+        kind = TiktokenTokenizer
+    elif "type" not in data:
+        from working_with_text_data.huggingface_adapter import HuggingFaceTokenizer
+
+        kind = HuggingFaceTokenizer
+    return kind.load(path_or_name)
