@@ -29,6 +29,8 @@ _HOME = {
     "Document": "documents",
     "load_documents": "documents",
     "iter_documents": "documents",
+    "clean_documents": "cleaning",
+    "CleaningConfig": "cleaning",
     "split_documents": "splitting",
     "Split": "splitting",
     "write_shards": "shards",
@@ -57,6 +59,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow __getatt
     from working_with_text_data.bpe import train_bpe_readable as train_bpe_readable
     from working_with_text_data.bpe_tokenizer import BPETokenizer as BPETokenizer
     from working_with_text_data.byte_tokenizer import ByteTokenizer as ByteTokenizer
+    from working_with_text_data.cleaning import CleaningConfig as CleaningConfig
+    from working_with_text_data.cleaning import clean_documents as clean_documents
     from working_with_text_data.documents import Document as Document
     from working_with_text_data.documents import load_documents as load_documents
     from working_with_text_data.fast_bpe import train_bpe as train_bpe
