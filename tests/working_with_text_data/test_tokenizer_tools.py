@@ -122,7 +122,6 @@ def test_the_readable_trainer_from_the_command_line_learns_the_same(tmp_path, ca
         ["input=corpus.txt", "vocab_size=many"],
         ["input=corpus.txt", "pattern=("],
         ["input=corpus.txt", "tie_break=coin"],
-        ["input=corpus.txt", "out=folder"],
         ["input=corpus.txt", "colour=red"],
     ],
 )
