@@ -1,30 +1,35 @@
-"""The vocabularies of GPT-2, GPT-4 and GPT-4o in our own encoder, and our own in tiktoken's.
+"""The vocabularies of GPT-2, GPT-4 and GPT-4o in our own encoder.
 
 The idea: a tiktoken file has one line a token, `base64(bytes) rank`, and the rank is both the id
-and the order of merging. So a published vocabulary is just a table for `BPETokenizer`, and a
-vocabulary trained here is just a table for `tiktoken.Encoding`, the fast production encoder.
+and the order of merging. So a published vocabulary is just a table for `BPETokenizer`.
 
-The rank files are not part of this repository (1–4 MB each): they are looked for in
-`data/tokenizers` (or `SCRATCHBOOK_DATA`), fetched from their publisher if there is a network, and
-checked by sha256. Left out: training (`fast_bpe`).
+    tokenizer = GPT4Tokenizer()      # the same as load_tiktoken("cl100k_base")
+
+The rank files are not part of this repository (1–4 MB each). They are looked for in `data/tokenizers`
+(or `SCRATCHBOOK_DATA`), then in tiktoken's own cache, then fetched from their publisher; each is checked
+by its sha256, and the error of a machine without a network names the file, its address and the folder.
+
+Source: Radford et al. 2019 for GPT-2; tiktoken's `openai_public.py` for addresses, sums and special ids.
+Left out: training (`fast_bpe`); tiktoken's own engine on the same tables (`tiktoken_adapter`).
+Notebook: 02 of this chapter.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from utils.errors import UserError
-from utils.files import atomic_write_bytes
+from utils.errors import RunFailure, UserError
+from utils.files import atomic_write_bytes, sha256_file
 from working_with_text_data.bpe_tokenizer import BPETokenizer
-from working_with_text_data.patterns import splitter
-
-if TYPE_CHECKING:
-    import tiktoken
+from working_with_text_data.byte_letters import unspell
+from working_with_text_data.tie_breaks import gpt2_byte_order
 
 _PUBLISHER = "https://openaipublic.blob.core.windows.net/encodings/"
 
@@ -72,34 +77,87 @@ ENCODINGS = {
 }
 
 
+# tiktoken itself builds "gpt2" from the file of merges that came with GPT-2, so that is what its cache holds.
+_GPT2_MERGES = (
+    "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe",
+    "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+)
+
+
 def load_tiktoken(name: str, folder: str | Path | None = None) -> BPETokenizer:
     """The published vocabulary `name` (`gpt2`, `cl100k_base`, `o200k_base`) in our encoder.
 
     Args:
         folder: where the `.tiktoken` file is. Without it: the folder `tokenizers` under the data
-            root, and if it is not there, the publisher.
+            root, then tiktoken's cache, then the publisher.
 
     Raises:
-        UserError: unknown name, or no file and no network (it names the file and the folder).
+        UserError: unknown name, or no file and no network (it names the file, the address and the folder).
     """
-    encoding = ENCODINGS.get(name)
-    if encoding is None:
-        raise UserError(
-            f"no encoding {name!r}: use one of {list(ENCODINGS)}, or read_ranks for a file of your own"
-        )
+    encoding = _encoding(name)
+    return BPETokenizer(
+        ranks=published_ranks(name, folder),
+        pattern=encoding.pattern,
+        special_tokens=dict(encoding.special_tokens),
+    )
+
+
+def GPT2Tokenizer(folder: str | Path | None = None) -> BPETokenizer:
+    """GPT-2's tokenizer, 50,257 ids, in our encoder: `load_tiktoken("gpt2")`."""
+    return load_tiktoken("gpt2", folder)
+
+
+def GPT4Tokenizer(folder: str | Path | None = None) -> BPETokenizer:
+    """The tokenizer of GPT-3.5 and GPT-4, 100,277 ids, in our encoder: `load_tiktoken("cl100k_base")`."""
+    return load_tiktoken("cl100k_base", folder)
+
+
+def GPT4oTokenizer(folder: str | Path | None = None) -> BPETokenizer:
+    """GPT-4o's tokenizer, 200,019 ids, in our encoder: `load_tiktoken("o200k_base")`."""
+    return load_tiktoken("o200k_base", folder)
+
+
+def published_ranks(name: str, folder: str | Path | None = None) -> dict[bytes, int]:
+    """Token bytes → id of a published vocabulary, from where `load_tiktoken` says; the same errors."""
+    from utils.downloads import data_root, fetch
+
+    encoding = _encoding(name)
     if folder is not None:
         path = Path(folder) / encoding.file
         if not path.is_file():
             raise UserError(
                 f"{encoding.file} is not in {folder}: download it from {encoding.url} and put it there"
             )
-    else:
-        from utils.downloads import fetch
+        return read_ranks(path)
+    file = f"tokenizers/{encoding.file}"
+    if not (data_root() / file).exists():
+        if cached := _in_tiktoken_cache(encoding.url, encoding.sha256):
+            return read_ranks(cached)
+        if name == "gpt2" and (cached := _in_tiktoken_cache(*_GPT2_MERGES)):
+            return read_gpt2_merges(cached)
+    try:
+        return read_ranks(fetch(file, [encoding.url], encoding.sha256))
+    except RunFailure as error:  # no network: what is missing is a file, which the person can put in place
+        raise UserError(str(error)) from None
 
-        path = fetch(f"tokenizers/{encoding.file}", [encoding.url], encoding.sha256)
-    return BPETokenizer(
-        ranks=read_ranks(path), pattern=encoding.pattern, special_tokens=dict(encoding.special_tokens)
-    )
+
+def _encoding(name: str) -> Encoding:
+    if name not in ENCODINGS:
+        raise UserError(
+            f"no encoding {name!r}: use one of {list(ENCODINGS)}, or read_ranks for a file of your own"
+        )
+    return ENCODINGS[name]
+
+
+def _in_tiktoken_cache(url: str, sha256: str) -> Path | None:
+    """The file that tiktoken has kept of `url`, if it has and the sum is right. Its name is sha1(url)."""
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
+    if folder is None:
+        import tempfile
+
+        folder = os.path.join(tempfile.gettempdir(), "data-gym-cache")
+    path = Path(folder) / hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
+    return path if folder and path.is_file() and sha256_file(path) == sha256 else None
 
 
 def read_ranks(path: str | Path) -> dict[bytes, int]:
@@ -118,6 +176,24 @@ def read_ranks(path: str | Path) -> dict[bytes, int]:
     return ranks
 
 
+def read_gpt2_merges(path: str | Path) -> dict[bytes, int]:
+    """Token bytes → id from `vocab.bpe`, the list of merges published with GPT-2.
+
+    The file has a line of its version, then one merge a line, both halves in letters for bytes.
+    """
+    ranks = {bytes([byte]): i for i, byte in enumerate(gpt2_byte_order())}
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
+        try:
+            left, right = map(unspell, line.split(" "))
+        except (ValueError, KeyError):
+            raise UserError(f"{path}, line {number}: expected two tokens, found {line[:60]!r}") from None
+        ranks[left + right] = len(ranks)
+    return ranks
+
+
 def write_ranks(tokenizer: BPETokenizer, path: str | Path) -> None:
     """Write a tokenizer's ranks as a `.tiktoken` file (special tokens and pattern are no part of it)."""
     lines = [
@@ -127,13 +203,8 @@ def write_ranks(tokenizer: BPETokenizer, path: str | Path) -> None:
     atomic_write_bytes(Path(path), b"".join(lines))
 
 
-def to_tiktoken(tokenizer: BPETokenizer, name: str = "scratchbook") -> tiktoken.Encoding:
-    """The same tokenizer as a `tiktoken.Encoding`: same ids, Rust speed, several threads."""
-    import tiktoken
+def __getattr__(name: str) -> Any:
+    """`to_tiktoken` lives in `tiktoken_adapter` and is found under this module's name as well."""
+    from utils.lazy import resolve
 
-    return tiktoken.Encoding(
-        name=name,
-        pat_str=splitter(tokenizer.pattern).pattern,
-        mergeable_ranks=tokenizer.ranks,
-        special_tokens=tokenizer.special_tokens,
-    )
+    return resolve("working_with_text_data", {"to_tiktoken": "tiktoken_adapter"}, name)
