@@ -6,45 +6,37 @@ The folder `out` gets `train_*.bin`, `val_*.bin`, `meta.json` (counts, bytes, ha
 of the tokenizer. Every text ends in `<|endoftext|>` where the tokenizer has it. Text is never parsed for
 special tokens: a document that spells one out gets the plain ids of its letters.
 
-Done twice, it writes once: `meta.json` holds a key, the hash of all texts in order, the tokenizer and the
-options that matter, and equal keys mean equal shards. Killed at any moment, it goes on after the last
-whole shard (`progress.json`), and `meta.json`, without which no shard is opened, is written last.
+Documents stream through in constant memory: that of the longest one, a shard a side and the chunks that the
+workers hold. Up to 64 MB are held to be split exactly and looked through for near-duplicates; what is longer
+is split by the hash of each text (`split_stream`). `workers=N` tokenises in N processes, with the same bytes
+as a result. Done twice, it writes once; killed at any moment, it goes on after the last whole shard
+(`write_splits`).
 
-Left out: several processes, and streams longer than memory.
+Left out: cleaning, which `pipeline` does first.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from utils.cli import run_main
 from utils.config import parse_args, to_dict
 from utils.errors import UserError
-from utils.files import atomic_write_json
 
-from .documents import SEPARATOR, Document, load_documents
-from .shards import (
-    META,
-    SHARD_TOKENS,
-    VERSION,
-    Progress,
-    ShardWriter,
-    open_shard,
-    open_shards,
-    read_meta,
-    record_splits,
-)
-from .splitting import Split, document_hash, split_documents
-from .tokenizer import Tokenizer, load_tokenizer, tokenizer_hash
+from .content_cache import as_records, content_of, file_digests
+from .documents import Document, Problems, iter_documents, text_files
+from .shards import SHARD_TOKENS, read_meta
+from .split_stream import HOLD_BYTES, SplitStream
+from .tokenizer import load_tokenizer
+from .write_splits import OnDocument, Written, write_splits
 
-PROGRESS = "progress.json"
+Preprocessed = Written  # the folder, its meta, and whether anything had to be written
 
 
 @dataclass(frozen=True)
@@ -55,159 +47,101 @@ class PreprocessConfig:
     tokenizer: str = field(metadata={"help": "a tokenizer's JSON file, or byte, gpt2, …"})
     out: str = field(metadata={"help": "the folder for the shards"})
     val_fraction: float = field(default=0.05, metadata={"help": "share of the documents held out"})
-    split_method: Literal["auto", "documents", "spans"] = "auto"
+    test_fraction: float = field(default=0.0, metadata={"help": "share kept for a test split"})
+    split_method: Literal["auto", "documents", "spans", "threshold"] = field(
+        default="auto", metadata={"help": "auto: exact shares of up to 64 MB, by threshold above"}
+    )
     seed: int = 0
     max_documents: int | None = None
     n_bytes: int | None = field(default=None, metadata={"help": "size of a generated corpus"})
     text_field: str = field(default="text", metadata={"help": "the field of a .jsonl line"})
+    errors: Literal["strict", "replace"] = field(
+        default="strict", metadata={"help": "bytes that are not UTF-8: stop, or replace and count"}
+    )
+    on_bad_line: Literal["stop", "skip"] = field(
+        default="stop", metadata={"help": "a .jsonl line that cannot be used: stop, or skip and count"}
+    )
     shard_tokens: int = SHARD_TOKENS
+    workers: int = field(default=0, metadata={"help": "processes that tokenise; 0 is this one alone"})
 
 
-@dataclass(frozen=True)
-class Preprocessed:
-    """The folder, its meta, and whether anything had to be written."""
-
-    path: Path
-    meta: dict[str, Any]
-    written: bool
-
-
-def preprocess(
-    config: PreprocessConfig, *, on_document: Callable[[str, int], None] | None = None
-) -> Preprocessed:
+def preprocess(config: PreprocessConfig, *, on_document: OnDocument | None = None) -> Preprocessed:
     """Do what the module's docstring says. `on_document(split, n_bytes)` is called after each text.
 
     Raises:
         UserError: bad input, a tokenizer that cannot be loaded, or a folder of something else at `out`.
         OSError: the disk is full or read-only. Shards written so far stay, for the next attempt.
+        RunFailure: a worker that died.
     """
     out = Path(config.out).expanduser()
     tokenizer = load_tokenizer(config.tokenizer)
-    options = {} if config.n_bytes is None else {"n_bytes": config.n_bytes}
-    documents = load_documents(
-        config.input,
-        max_documents=config.max_documents,
-        seed=config.seed,
-        text_field=config.text_field,
-        **options,
-    )
-    split = split_documents(
-        documents, val_fraction=config.val_fraction, seed=config.seed, method=config.split_method
-    )
-    sides = {"train": split.train, "val": split.val}
-    sha = tokenizer_hash(tokenizer)
-    key = content_key(sides, sha, config.shard_tokens)
-    _refuse_foreign_folder(out)
-    if (meta := _up_to_date(out, key)) is not None:
-        return Preprocessed(out, meta, written=False)
+    paths = input_files(config.input)
+    digests = None if paths is None else file_digests(paths, _remembered(out))
+    extra: dict[str, Any] = {} if config.n_bytes is None else {"n_bytes": config.n_bytes}
+    problems = Problems()
 
-    progress = _resumable(out, key, sha)
-    if not progress:  # what is there belongs to something else: no longer name it, then replace it
-        (out / META).unlink(missing_ok=True)
-    finished = {}
-    for name, texts in sides.items():
-        mine = progress.setdefault(name, Progress())
+    def documents() -> Iterator[Document]:
+        found = False
+        problems.counts.clear()  # documents may be read twice
+        for document in iter_documents(
+            config.input,
+            max_documents=config.max_documents,
+            seed=config.seed,
+            text_field=config.text_field,
+            errors=config.errors,
+            on_bad_line=config.on_bad_line,
+            problems=problems,
+            **extra,
+        ):
+            found = True
+            yield document
+        if not found:
+            raise UserError(f"{config.input}: no text in it: give a file or a folder that holds some text")
 
-        def save(_: Progress) -> None:
-            atomic_write_json(
-                out / PROGRESS, {"key": key, "splits": {k: asdict(v) for k, v in progress.items()}}
-            )
-
-        writer = ShardWriter(
-            out,
-            name,
-            tokenizer_sha256=sha,
-            vocab_size=tokenizer.vocab_size,
-            shard_tokens=config.shard_tokens,
-            progress=mine,
-            on_shard=save,
+    def sided() -> SplitStream:
+        return SplitStream(
+            documents(),
+            val_fraction=config.val_fraction,
+            test_fraction=config.test_fraction,
+            seed=config.seed,
+            method=config.split_method,
         )
-        for document, ids in _encoded(texts[mine.documents :], tokenizer):
-            writer.add(ids)
-            if on_document:
-                on_document(name, len(document.text.encode("utf-8")))
-        finished[name] = writer.close()
-        save(mine)
-    tokenizer.save(out / "tokenizer.json")
-    meta = record_splits(
+
+    # Everything that decides which documents there are and where they go; not where they lie.
+    elsewhere = ("input", "tokenizer", "out", "shard_tokens", "workers")
+    options = {name: value for name, value in to_dict(config).items() if name not in elsewhere}
+    options |= {"hold_bytes": HOLD_BYTES, "corpus": config.input if paths is None else None}
+    return write_splits(
         out,
-        finished,
-        sha,
-        tokenizer.vocab_size,
-        extra=_text_sizes(split),
+        sided,
+        tokenizer,
+        options=options,
+        source=None if digests is None else content_of(digests),
+        # `problems` is counted while the documents are read, and looked at when they have been.
         about={
-            "key": key,
-            "end_of_text": tokenizer.special_tokens.get(SEPARATOR),
             "config": to_dict(config),
-            "split": split.report.to_dict(),
+            "inputs": as_records(digests or []),
+            "reading": problems.counts,
         },
-        keep_others=False,
+        shard_tokens=config.shard_tokens,
+        workers=config.workers,
+        on_document=on_document,
     )
-    (out / PROGRESS).unlink(missing_ok=True)
-    for left_over in out.glob(".*.tmp"):  # of a writer that was killed between its bytes and its rename
-        left_over.unlink(missing_ok=True)
-    return Preprocessed(out, meta, written=True)
 
 
-def content_key(sides: dict[str, list[Document]], tokenizer_sha256: str, shard_tokens: int) -> str:
-    """sha256 of everything the shards depend on: the texts of each side in order, and the tokenizer."""
-    parts = [f"{VERSION} {tokenizer_sha256} {shard_tokens}"]
-    for name, documents in sides.items():
-        parts += [name, *(document_hash(document.text) for document in documents)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def input_files(name_or_path: str) -> list[Path] | None:
+    """The files that an input stands for, or None for a named corpus. UserError if there is no such thing."""
+    from .corpora import CORPORA
+
+    return None if name_or_path in CORPORA else text_files(name_or_path)
 
 
-def _encoded(documents: list[Document], tokenizer: Tokenizer) -> Iterator[tuple[Document, list[int]]]:
-    end = tokenizer.special_tokens.get(SEPARATOR)
-    tail = [] if end is None else [end]
-    for document in documents:
-        yield document, tokenizer.encode_ordinary(document.text) + tail
-
-
-def _text_sizes(split: Split) -> dict[str, dict[str, int]]:
-    """UTF-8 bytes of each side: what turns a loss per token into bits per byte."""
-    return {
-        "train": {"text_bytes": split.report.train_bytes},
-        "val": {"text_bytes": split.report.val_bytes},
-    }
-
-
-def _refuse_foreign_folder(out: Path) -> None:
-    """Shards are deleted and replaced in `out`: a folder of something else is not for that."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: a file where a folder for the shards is needed: choose another out=")
-    if out.is_dir() and any(out.iterdir()):
-        known = (META, PROGRESS, "tokenizer.json")
-        names = [p.name for p in out.iterdir() if not p.name.startswith(".")]
-        if names and not any(n in known or n.startswith(("train_", "val_")) for n in names):
-            raise UserError(f"{out}: holds other files ({names[0]}, …): choose a new folder as out=")
-
-
-def _up_to_date(out: Path, key: str) -> dict[str, Any] | None:
-    """The meta of a folder that already holds exactly this, with every shard in one piece."""
-    with contextlib.suppress(UserError):
-        meta = read_meta(out)
-        if meta.get("key") == key:
-            for name in meta["splits"]:
-                open_shards(out, name)
-            return meta
-    return None
-
-
-def _resumable(out: Path, key: str, sha: str) -> dict[str, Progress]:
-    """What an interrupted run for the same key left, if all of it is whole; else nothing."""
-    try:
-        saved = json.loads((out / PROGRESS).read_text(encoding="utf-8"))
-        if saved["key"] != key:
-            return {}
-        splits = {name: Progress(**state) for name, state in saved["splits"].items()}
-        for state in splits.values():
-            for shard in state.shards:
-                if len(open_shard(out / shard["file"], tokenizer_sha256=sha)) != shard["tokens"]:
-                    return {}
-        return splits
-    except (OSError, ValueError, KeyError, TypeError):  # UserError is a ValueError
-        return {}
+def _remembered(out: Path) -> list[Any]:
+    """The sums of files that an earlier run into `out` took."""
+    with contextlib.suppress(UserError, OSError):
+        inputs = read_meta(out).get("inputs", [])
+        return inputs if isinstance(inputs, list) else []
+    return []
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -219,42 +153,74 @@ def main(argv: list[str] | None = None) -> int:
         description="Tokenise documents into shards for training, split by document.",
         aliases={"--input": "input", "--tokenizer": "tokenizer", "--out": "out", "--seed": "seed"},
     )
+    started = time.monotonic()
     try:
-        with _progress_line() as on_document:
+        with tokenising_bar(_expected_bytes(config.input)) as on_document:
             result = preprocess(config, on_document=on_document)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on after the last whole shard", file=sys.stderr)
         raise
+    seconds = time.monotonic() - started
     print(f"{'wrote' if result.written else 'unchanged'}: {result.path}")
+    total = 0
     for name, split in result.meta["splits"].items():
         tokens, size = split["tokens"], split["text_bytes"]
+        total += size
         ratio = f", {size / tokens:.2f} bytes a token" if tokens else ""
         print(f"  {name:<5}  {split['documents']:,} documents, {size:,} bytes, {tokens:,} tokens{ratio}")
-    report = result.meta["split"]
-    print(
-        f"  split by {report['method']}; leak rate {report['leak_rate']:.1%}; {report['duplicates']:,} copies"
-    )
+    print(f"  {_about_split(result.meta['split'])}")
+    if reading := {kind: count for kind, count in result.meta["reading"].items() if count}:
+        print(f"  reading: {', '.join(f'{count:,} {kind}' for kind, count in reading.items())}")
+    if result.written:
+        print(f"  {total / 1e6 / max(seconds, 1e-9):.1f} MB/s, reading and splitting included")
+    for name, split in result.meta["splits"].items():
+        if not split["documents"] and config.val_fraction:
+            print(f"  note: {name} is empty: give more documents, or split_method=documents for exact shares")
     return 0
 
 
+def _about_split(report: dict[str, Any]) -> str:
+    if report["leak_rate"] is None:
+        return f"split by {report['method']}; a stream is not looked through for copies: clean it first"
+    leaks, copies = report["leak_rate"], report["duplicates"]
+    return f"split by {report['method']}; leak rate {leaks:.1%}; {copies:,} copies"
+
+
+def _expected_bytes(name: str) -> int | None:
+    """About how much text will come: the size of the files, unless they are packed."""
+    with contextlib.suppress(UserError, OSError):
+        paths = input_files(name)
+        if paths and not any(p.suffix.lower() in (".gz", ".parquet") for p in paths):
+            return sum(path.stat().st_size for path in paths)
+    return None
+
+
 @contextlib.contextmanager
-def _progress_line() -> Iterator[Callable[[str, int], None] | None]:
-    """A bar on a terminal, nothing in a pipe."""
+def tokenising_bar(expected_bytes: int | None) -> Iterator[Callable[[str, int], None] | None]:
+    """A bar on a terminal (MB/s, documents, time left where the size is known), nothing in a pipe."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("tokenising {task.description}"), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("tokenising"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("{task.fields[documents]:,} documents"),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
+        task = bar.add_task("tokenising", total=expected_bytes, documents=0)
+        documents = 0
 
         def on_document(split: str, n_bytes: int) -> None:
-            if split not in tasks:
-                tasks[split] = bar.add_task(split, total=None)
-            bar.advance(tasks[split], n_bytes)
+            nonlocal documents
+            documents += 1
+            bar.update(task, advance=n_bytes, documents=documents)
 
         yield on_document
 

@@ -84,7 +84,12 @@ class ShardWriter:
         self.progress = progress or Progress()
         self._sha = _sha_bytes(tokenizer_sha256)
         self._on_shard = on_shard
-        self._buffer = np.empty(shard_tokens, dtype=dtype_for(vocab_size))
+        dtype = dtype_for(vocab_size)
+        # Header and ids in one piece of memory, so that a shard is hashed and written without a copy. It is
+        # an array's, because a page of that costs nothing before it is written to.
+        raw = np.empty(HEADER.size + shard_tokens * dtype.itemsize, dtype=np.uint8)
+        self._raw = memoryview(raw)  # type: ignore[arg-type]
+        self._buffer = raw[HEADER.size :].view(dtype)
         self._used = 0
         self._document = self.progress.documents  # the one that `add` gets next
         self._skip = self.progress.carry
@@ -120,12 +125,11 @@ class ShardWriter:
 
     def _flush(self, documents: int, carry: int) -> None:
         name = f"{self.split}_{len(self.progress.shards):03d}.bin"
-        payload = self._buffer[: self._used].tobytes()
-        header = HEADER.pack(
-            MAGIC, VERSION, self._buffer.dtype.itemsize, self.vocab_size, self._used, self._sha
-        )
-        atomic_write_bytes(self.out_dir / name, header + payload)
-        digest = hashlib.sha256(header + payload).hexdigest()
+        width = self._buffer.dtype.itemsize
+        HEADER.pack_into(self._raw, 0, MAGIC, VERSION, width, self.vocab_size, self._used, self._sha)
+        whole = self._raw[: HEADER.size + self._used * width]
+        atomic_write_bytes(self.out_dir / name, whole)  # type: ignore[arg-type]
+        digest = hashlib.sha256(whole).hexdigest()
         self.progress.shards.append({"file": name, "tokens": self._used, "sha256": digest})
         self.progress.documents, self.progress.carry = documents, carry
         self._used = 0

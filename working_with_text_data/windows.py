@@ -9,17 +9,19 @@ DataLoader and for understanding. `BatchLoader` is what training uses: it never 
 three numbers, and a loader in another process that is given them continues with the same batches.
 
 It tiles the ids with windows that touch and do not overlap, so that each token is asked for once an
-epoch (nanoGPT draws random places instead: after one epoch's worth of them 37 % of the tokens were
-never seen). With shuffling, each epoch moves the tiling by a fresh offset, so that over epochs a token
-is seen at every place of a window; the price is that up to one window's worth of tokens at the two ends
-sits out each epoch. Documents are not aligned to windows: an end-of-text token inside a window tells the
-model. Masking attention at it is packing, and not done here.
+epoch. With shuffling, each epoch moves the tiling by a fresh offset, so that over epochs a token is seen at
+every place of a window; the price is that up to one window's worth of tokens at the two ends sits out each
+epoch. `sampling="random_offsets"` draws random places instead, as nanoGPT does: simpler to explain, and
+after one epoch's worth of them 37 % (1/e) of the tokens were never asked for.
+
+Documents are not aligned to windows: an end-of-text token inside a window tells the model. Rows that keep
+documents apart are `packing`; text that is not in an array is `streaming_windows`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,10 +30,11 @@ from torch.utils.data import Dataset
 
 from utils.errors import UserError
 
-from .shuffling import draw, shuffled
+from .shuffling import draw, draws, shuffled
 from .token_array import TokenArray
 
 Tokens = TokenArray | NDArray[Any] | torch.Tensor | Sequence[int]
+Sampling = Literal["tiles", "random_offsets"]
 _ORDER_BLOCK = 4096  # positions whose order is worked out at once: it costs little more than that of one
 
 
@@ -93,11 +96,31 @@ class NextTokenPredictionDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return piece[:-1], piece[1:]
 
 
+class LMDataset(NextTokenPredictionDataset):
+    """Windows of `block_size` ids that touch: `NextTokenPredictionDataset` with stride == block_size.
+
+    Truncation limit: `len` is ⌊(len(ids) − 1) / block_size⌋; the last (len(ids) − 1) mod block_size
+    targets are in no window, and a text of fewer than block_size + 1 ids is refused.
+
+    >>> x, y = LMDataset([5, 6, 7, 8, 9], block_size=2)[1]
+    >>> x.tolist(), y.tolist()
+    ([7, 8], [8, 9])
+    """
+
+    def __init__(self, ids: Tokens, block_size: int) -> None:
+        if block_size < 1:
+            raise UserError(f"block_size is {block_size}: it must be at least 1")
+        _check_fits(len(ids := as_tokens(ids)), block_size, "block_size")
+        super().__init__(ids, block_size)
+        self.block_size = block_size
+
+
 class BatchLoader:
     """An endless iterator of batches `(x, y)`, int64 (batch_size, block_size), with exact resume.
 
     Each window of an epoch is given out exactly once, to exactly one rank; a batch may hold the last
-    windows of one epoch and the first of the next, so none is dropped and all batches are full.
+    windows of one epoch and the first of the next, so none is dropped and all batches are full. With
+    random offsets a window is a draw, numbered over all ranks: no two ranks use the same draw.
 
     Args:
         tokens: a TokenArray (memory map), a numpy array, a tensor or a list of ids.
@@ -105,11 +128,14 @@ class BatchLoader:
         block_size: tokens a window.
         seed: decides the order and the offsets, with the number of the epoch.
         shuffle: without it, windows come in the order of the text from token 0, every epoch alike.
+        sampling: "tiles", or "random_offsets": each window begins anywhere, every place equally likely,
+            and an epoch is as many draws as there would be tiles.
         rank, world_size: this process takes rows rank·batch_size … of each global batch. All ranks have
             the same state.
 
     Raises:
-        UserError: fewer than block_size + 1 tokens, or a size below 1.
+        UserError: fewer than block_size + 1 tokens, a size below 1, an unknown sampling, or random
+            offsets without shuffling.
     """
 
     def __init__(
@@ -120,14 +146,19 @@ class BatchLoader:
         *,
         seed: int = 0,
         shuffle: bool = True,
+        sampling: Sampling = "tiles",
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         check_batching(batch_size, block_size, rank, world_size)
+        if sampling not in get_args(Sampling):
+            raise UserError(f"sampling is {sampling!r}: choose {' or '.join(get_args(Sampling))}")
+        if sampling == "random_offsets" and not shuffle:
+            raise UserError('shuffle=False has no order to keep with random offsets: take sampling="tiles"')
         self.tokens = as_tokens(tokens)
         _check_fits(len(self.tokens), block_size, "block_size")
         self.batch_size, self.block_size = batch_size, block_size
-        self.seed, self.shuffle = int(seed), shuffle
+        self.seed, self.shuffle, self.sampling = int(seed), shuffle, sampling
         self.rank, self.world_size = rank, world_size
         self.epoch = 0  # whole epochs given out
         self.position = 0  # windows of this epoch given out, over all ranks
@@ -163,20 +194,22 @@ class BatchLoader:
             "position": self.position,
             "seed": self.seed,
             "shuffle": self.shuffle,
+            "sampling": self.sampling,
             "block_size": self.block_size,
             "n_tokens": len(self.tokens),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the state was taken. The batch size and the number of ranks may have changed."""
-        for key, value in (
-            ("block_size", self.block_size),
-            ("n_tokens", len(self.tokens)),
-            ("shuffle", self.shuffle),
+        for key, value, unsaid in (
+            ("block_size", self.block_size, None),
+            ("n_tokens", len(self.tokens), None),
+            ("shuffle", self.shuffle, None),
+            ("sampling", self.sampling, "tiles"),  # states of before there was a choice
         ):
-            if state.get(key) != value:
+            if (saved := state.get(key, unsaid)) != value:
                 raise UserError(
-                    f"the saved position is for {key} {state.get(key)}, the loader has {value}: "
+                    f"the saved position is for {key} {saved}, the loader has {value}: "
                     "resume with the same data and settings, or start a new run"
                 )
         epoch, position, seed = (state.get(key) for key in ("epoch", "position", "seed"))
@@ -195,14 +228,23 @@ class BatchLoader:
         """The first tokens of the next `count` windows, moving on over the edges of epochs."""
         starts: list[int] = []
         while len(starts) < count:
+            if self.sampling == "random_offsets":
+                stop = min(self.windows_per_epoch, self.position + count - len(starts))
+                numbers = np.arange(self.position, stop)
+                starts += draws(numbers, len(self.tokens) - self.block_size, self.seed, self.epoch).tolist()
+                self._move_to(stop, self.windows_per_epoch)
+                continue
             offset = self._offset()
             windows = (len(self.tokens) - 1 - offset) // self.block_size
             stop = min(windows, self.position + count - len(starts))
             starts += (offset + self.block_size * self._ordered(self.position, stop, windows)).tolist()
-            self.position = stop
-            if self.position >= windows:
-                self.epoch, self.position = self.epoch + 1, 0
+            self._move_to(stop, windows)
         return starts
+
+    def _move_to(self, position: int, windows: int) -> None:
+        self.position = position
+        if position >= windows:
+            self.epoch, self.position = self.epoch + 1, 0
 
     def _ordered(self, start: int, stop: int, count: int) -> NDArray[np.int64]:
         """The numbers of the windows at the positions start … stop − 1 of this epoch's order."""
