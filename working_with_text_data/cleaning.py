@@ -58,7 +58,7 @@ class CleaningConfig:
     whitespace: bool = field(default=True, metadata={"help": "tidy blanks; newlines stay"})
     languages: tuple[str, ...] = field(default=(), metadata={"help": "keep these, such as [en]; empty: all"})
     language_confidence: float = field(default=0.5, metadata={"help": "below it, the language is unsure"})
-    language_chars: int = field(default=1_000, metadata={"help": "characters read to find the language"})
+    language_chars: int = field(default=500, metadata={"help": "characters read to find the language"})
     quality: bool = field(default=True, metadata={"help": "five of Gopher's rules"})
     rules: QualityRules = field(default_factory=QualityRules)
     pii: bool = field(default=True, metadata={"help": "replace personal data by markers (datafog)"})
@@ -76,7 +76,7 @@ class CleaningConfig:
         if not 0.0 <= self.language_confidence <= 1.0:
             raise UserError(f"language_confidence is {self.language_confidence}: give a number from 0 to 1")
         if self.language_chars < 1:
-            raise UserError(f"language_chars is {self.language_chars}: give at least 1, such as 1000")
+            raise UserError(f"language_chars is {self.language_chars}: give at least 1, such as 500")
         if self.remember is not None and self.remember < 1:
             raise UserError(f"remember is {self.remember}: give at least 1, or leave it out to remember all")
         if not 0.0 < self.near_threshold <= 1.0:
@@ -139,7 +139,7 @@ def clean_documents(
     counters: Counters | None = None,
     workers: int = 0,
     on_drop: OnDrop | None = None,
-) -> Iterator[Document]:
+) -> Generator[Document, None, None]:
     """The documents worth keeping, cleaned, in the order they came.
 
     Args:
@@ -205,7 +205,7 @@ def _judged(
     config: CleaningConfig,
     counters: Counters,
     on_drop: OnDrop | None,
-) -> Iterator[Document]:
+) -> Generator[Document, None, None]:
     """The stages that remember, and the account. Sees the documents in order, in one process."""
     exact = SeenBefore(config.remember) if config.exact_duplicates else None
     near = _near_filter(config) if config.near_duplicates else None

@@ -20,7 +20,7 @@ from utils.errors import UserError
 
 from .optional_packages import need
 
-MAX_CHARS = 1_000
+MAX_CHARS = 500
 
 
 def identify(text: str, *, max_chars: int = MAX_CHARS) -> tuple[str, float]:

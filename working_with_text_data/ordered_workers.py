@@ -14,6 +14,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -84,9 +85,18 @@ def _begin(make_function: Callable[..., Callable[[Any], Any]], arguments: tuple[
     global _function
     with contextlib.suppress(ValueError):  # not in a main thread: then no signal arrives either
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for library in ("OMP", "OPENBLAS", "MKL"):  # one process, one thread: the others have the other cores
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     _function = make_function(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot say goodbye: without it there is nobody to work for."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(item: Any) -> Any:

@@ -20,7 +20,8 @@ UnicodeForm = Literal["none", "NFC", "NFKC"]
 _ODD_BLANKS = dict.fromkeys(map(ord, "\u00a0\u1680\u202f\u205f\u3000"), " ")
 _ODD_BLANKS.update(dict.fromkeys(range(0x2000, 0x200B), " "))
 _ODD = "".join(map(chr, _ODD_BLANKS))
-_UNTIDY = re.compile(rf"[{_ODD}]|[ \t]{{2}}|[^\S\n](?:\n|\Z)")
+_ODD_BLANK = re.compile(f"[{_ODD}]")
+_UNTIDY = re.compile(r"[^\S\n](?:[ \t\n]|\Z)")  # a blank before another blank or the end of a line
 _RUN = re.compile(r"(?<=\S)[ \t]{2,}")
 
 
@@ -41,9 +42,9 @@ def tidy_whitespace(text: str) -> str:
     >>> tidy_whitespace("  one \\t two   \\r\\n\\n three\\u00a0four")
     '  one two\\n\\n three four'
     """
+    if not text.isascii() and _ODD_BLANK.search(text):
+        text = text.translate(_ODD_BLANKS)
     if _UNTIDY.search(text) is None:
         return text
-    if not text.isascii():
-        text = text.translate(_ODD_BLANKS)
     lines = [line.rstrip() for line in text.split("\n")]
     return _RUN.sub(" ", "\n".join(lines))
