@@ -24,7 +24,7 @@ def script_mix(characters: Mapping[str, int]) -> dict[str, float]:
     """
     scripts: Counter[str] = Counter()
     for character, count in characters.items():
-        if character.isalpha():
+        if count and character.isalpha():
             scripts[_script(character)] += count
     total = scripts.total()
     return {name: count / total for name, count in scripts.most_common()}

@@ -176,7 +176,7 @@ def _words(both: Sequence[TextStatistics]) -> list[Row]:
     slope = (_slope(s) for s in both)
     return [
         ("slope of the line", *slope),
-        ("words that occur once", *(f"{s.once:.1%}" for s in both)),
+        ("words that occur once", *("–" if s.once is None else f"{s.once:.1%}" for s in both)),
         ("most frequent", *(", ".join(word for word, _ in s.top_words[:12]) or "–" for s in both)),
     ]
 
@@ -224,7 +224,14 @@ def draw_lengths(a: TextStatistics, b: TextStatistics | None = None) -> Figure:
     ax = fig.subplots()
     for s, sample in zip(both, samples, strict=True):
         weights = np.full(len(sample), 1 / len(sample))
-        ax.hist(sample, bins=edges, weights=weights, label=_short(s.name), alpha=0.6, histtype="stepfilled")
+        ax.hist(
+            sample,
+            bins=edges,
+            weights=weights,
+            label=_short(s.name) or "text",
+            alpha=0.6,
+            histtype="stepfilled",
+        )
     ax.set(xscale="log", xlabel="characters in a document", ylabel="share of documents")
     if b is not None:
         ax.legend()

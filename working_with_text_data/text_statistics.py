@@ -94,7 +94,7 @@ class TextStatistics:
     tokens_used: int | None  # different ids that occur
     vocabulary: int  # different words
     vocabulary_error: float  # relative standard error; 0: exact
-    once: float  # share of the vocabulary that occurs a single time
+    once: float | None  # share of the vocabulary that occurs a single time; None once words are forgotten
     lengths: Mapping[str, Lengths]
     zipf: Zipf | None
     scripts: Mapping[str, float]  # of the letters
@@ -211,9 +211,9 @@ def describe(
         tokens_used=len(used) if tokenizer is not None else None,
         vocabulary=words.distinct,
         vocabulary_error=words.distinct_error,
-        once=sum(count == 1 for count in words.counts.values()) / max(1, len(words.counts)),
+        once=sum(c == 1 for c in words.counts.values()) / max(1, words.distinct) if words.exact else None,
         lengths=table,
-        zipf=fit_zipf(words.counts.values()),
+        zipf=fit_zipf(count for count in words.counts.values() if count > words.undercount),
         scripts=script_mix(letters),
         languages=mix,
         languages_sampled=len(beginnings.items) if mix is not None else 0,
