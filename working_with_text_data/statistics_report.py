@@ -128,15 +128,14 @@ def sections(a: TextStatistics, b: TextStatistics | None) -> list[tuple[str, str
 def _exactness(both: Sequence[TextStatistics]) -> str:
     notes = []
     for s in both:
+        name = _short(s.name) or "text"
         if s.vocabulary_error:
-            notes.append(
-                f"{s.name}: vocabulary ± {s.vocabulary_error:.1%}, words up to {s.undercount} too few"
-            )
+            notes.append(f"{name}: vocabulary ± {s.vocabulary_error:.1%}, words up to {s.undercount} too few")
         length = s.lengths["characters"]
         if not length.exact:
-            notes.append(f"{s.name}: percentiles from {len(length.sample):,} documents")
+            notes.append(f"{name}: percentiles from {len(length.sample):,} documents")
         if not s.duplicates_exact:
-            notes.append(f"{s.name}: copies estimated from a sample")
+            notes.append(f"{name}: copies estimated from a sample")
     return "Estimated. " + "; ".join(notes) + "." if notes else "Every number is an exact count."
 
 
