@@ -155,3 +155,34 @@ def joined(lines: Iterator[str], begins: Callable[[str], bool], pending: list[st
     pending.clear()
     if whole:
         yield whole
+
+
+_ALIASES = {
+    "instruction": ("instruction", "prompt", "question"),
+    "input": ("input", "context"),
+    "output": ("output", "response", "completion", "answer"),
+}
+
+
+def instruction_fields(record: Row) -> dict[str, str] | None:
+    """`instruction`, `input` and `output` of a record under their usual names, or None if it is none.
+
+    >>> instruction_fields({"prompt": "Add.", "context": "1 + 1", "response": "2"})
+    {'instruction': 'Add.', 'input': '1 + 1', 'output': '2'}
+    """
+    found: dict[str, str] = {}
+    for field, aliases in _ALIASES.items():
+        value = next((record[name] for name in aliases if isinstance(record.get(name), str)), None)
+        if value is None and field != "input":
+            return None
+        found[field] = value or ""
+    return found
+
+
+SMS_INSTRUCTION = "Is this text message spam or ham? Answer with one word."
+
+
+def sms_triplet(message: str, label: str) -> Parsed:
+    """A labelled message as an instruction, for models that answer and do not classify."""
+    meta = {"instruction": SMS_INSTRUCTION, "input": message, "output": label, "label": label}
+    return triplet(SMS_INSTRUCTION, message, label), meta
