@@ -149,8 +149,8 @@ def _options(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _unknown(tokenizer: Tokenizer, used: Counter[int]) -> int:
-    """How many tokens are the unknown token, in tokenizers that have one (`unk_id`)."""
-    unknown_id = getattr(tokenizer, "unk_id", None)
+    """How many tokens are the unknown token, in tokenizers that have one (`unknown_id`)."""
+    unknown_id = getattr(tokenizer, "unknown_id", None)
     return 0 if unknown_id is None else used[unknown_id]
 
 
