@@ -204,7 +204,9 @@ def write_ranks(tokenizer: BPETokenizer, path: str | Path) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """`to_tiktoken` lives in `tiktoken_adapter` and is found under this module's name as well."""
-    from utils.lazy import resolve
+    """`to_tiktoken` lives in `tiktoken_adapter`, which needs this module; it is found here as well."""
+    if name == "to_tiktoken":
+        from working_with_text_data.tiktoken_adapter import to_tiktoken
 
-    return resolve("working_with_text_data", {"to_tiktoken": "tiktoken_adapter"}, name)
+        return to_tiktoken
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
