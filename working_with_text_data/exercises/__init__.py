@@ -3,6 +3,7 @@
 from working_with_text_data.exercises import (
     bpe_by_hand,
     bytes_characters_words,
+    documents_to_batches,
     tour,
 )
 
@@ -10,6 +11,7 @@ _NOTEBOOKS = (
     tour,
     bytes_characters_words,
     bpe_by_hand,
+    documents_to_batches,
 )
 
 EXERCISES = [exercise for notebook in _NOTEBOOKS for exercise in notebook.EXERCISES]
