@@ -8,7 +8,7 @@ Three words that are easily mixed up:
 - an *unknown* is a token that stands for text it cannot give back. Byte-level tokenizers have none.
 - an *unused* token did not occur in this text. Another text may use it.
 - an *unreachable* token can hardly occur in any text: its own spelling is encoded as something else, alone
-  and behind other characters. Vocabularies joined from two sources, or used with another split
+  and between other characters. Vocabularies joined from two sources, or used with another split
   pattern than they were trained with, have many. Thirteen bytes are never part of UTF-8 at all.
 
 The answer is a dict of JSON values with a version. Left out: pictures and colours (`inspect_tokens`), other
@@ -21,6 +21,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from working_with_text_data.tokenizer import Tokenizer, tokenizer_hash, valid_un
 REPORT_VERSION = 1
 WORD = re.compile(r"\w+")
 NEVER_IN_UTF8 = frozenset([0xC0, 0xC1, *range(0xF5, 0x100)])
-BEHIND = ("", "a", " ", "\n", "1", "!")  # contexts in which an unreachable token is looked for
+# Contexts in which an unreachable token is looked for. Contractions are among them: o200k has "on'" in "on's".
+BEFORE = ("", "a", " ", "\n", "1", "!")
+AFTER = ("", "a", "s", "t", "ll", "ve", "re", "1", " a")
 
 
 def report(tokenizer: Tokenizer, texts: str | Iterable[str], *, shown: int = 20) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def report(tokenizer: Tokenizer, texts: str | Iterable[str], *, shown: int = 20)
             "tokens_per_word": tokens / words.total() if words else None,
         },
         "coverage": {
-            "vocabulary_used": 1 - len(unused) / len(plain),
+            "vocabulary_used": (len(plain) - len(unused)) / len(plain),
             "words_of_one_token": whole / words.total() if words else None,
             "unknown_rate": _unknown(tokenizer, used) / tokens,
             "part_of_a_character": sum(n for i, n in used.items() if not _is_text(table[i])) / tokens,
@@ -165,7 +168,7 @@ def _is_text(token: bytes) -> bool:
 def _unreachable(
     tokenizer: Tokenizer, table: Mapping[int, bytes], used: Counter[int], shown: int
 ) -> dict[str, Any]:
-    """Tokens whose own spelling is encoded without them, alone and behind each of `BEHIND`."""
+    """Tokens whose own spelling is encoded without them, alone and in each of some contexts."""
     bytes_not_in_utf8 = not_checked = 0
     out_of_reach: list[int] = []
     for token_id, token in table.items():
@@ -177,7 +180,8 @@ def _unreachable(
             not_checked += 1
         else:
             text = token.decode("utf-8")
-            if not any(token_id in tokenizer.encode_ordinary(before + text) for before in BEHIND):
+            contexts = (before + text + after for after, before in product(AFTER, BEFORE))
+            if not any(token_id in tokenizer.encode_ordinary(context) for context in contexts):
                 out_of_reach.append(token_id)
     return {
         "count": len(out_of_reach) + bytes_not_in_utf8,
