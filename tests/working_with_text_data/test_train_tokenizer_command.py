@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -173,17 +174,16 @@ def test_help_names_the_subcommands_and_loads_nothing_heavy():
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="asks Linux which processes it has started")
 def test_an_interrupt_leaves_nothing_behind(tmp_path):
-    out = tmp_path / "t.json"
-    words = ["input=storyland", "n_bytes=500000000", f"out={out}", "workers=2"]
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(" ".join(f"w{i:x}" for i in range(4_000_000)))  # all different: slow to count
+    words = [f"input={corpus}", f"out={tmp_path / 't.json'}", "workers=2"]
     process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    children = f"/proc/{process.pid}/task/{process.pid}/children"
-    deadline = time.monotonic() + 120
-    while (
-        len(open(children).read().split()) < 3 and time.monotonic() < deadline
-    ):  # two and a helper of theirs
-        time.sleep(0.2)
-    time.sleep(1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while len(children.read_text().split()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)  # until they are at work
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and workers
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in errors.splitlines(), errors
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [corpus]
