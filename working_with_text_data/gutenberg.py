@@ -75,9 +75,10 @@ def books_here(folder: Path) -> dict[int, Path]:
     """The books in `folder` by number: `pg11.txt`, `11.txt`, `11-0.txt`, `Alice_11.txt`, also `.gz`."""
     found: dict[int, Path] = {}
     for path in sorted(folder.glob("*.txt*")):
-        match = re.fullmatch(r"(?:.*[^0-9])?(\d+)(?:-[08])?\.txt(?:\.gz)?", path.name)
+        stem = re.sub(r"(-[08])?\.txt(\.gz)?$", "", path.name)
+        match = re.search(r"[0-9]+$", stem)
         if match and path.is_file():
-            found.setdefault(int(match[1]), path)
+            found.setdefault(int(match[0]), path)
     return found
 
 

@@ -167,10 +167,10 @@ def _parquet(path: Path, options: ReadOptions, problems: Problems) -> Iterator[R
                         _bad(UserError(f"{where}: {options.text_field!r} is null"), options, problems)
                         continue
                     yield _decode(data, path, 0, options, problems, where), fields or None
-    except pa.ArrowException as error:
-        raise UserError(f"{path}: not a parquet file that can be read ({one_line(error)})") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a parquet file that can be read ({one_line(error)})") from None
 
 
 def _plain_columns(schema: Any, text_field: str, path: Path, pa: Any) -> list[str]:

@@ -176,7 +176,9 @@ def safe_extract(archive: str | Path | bytes, folder: str | Path, limits: Limits
         budget = _Budget(limits, packed)
         with atomic_dir(folder) as root:
             try:
-                (_unpack_zip if zipfile.is_zipfile(stream) else _unpack_tar)(stream, root, budget)
+                unpack = _unpack_zip if zipfile.is_zipfile(stream) else _unpack_tar
+                stream.seek(0)  # is_zipfile looks at the end
+                unpack(stream, root, budget)
             except UserError:
                 raise
             except _DAMAGED as error:
@@ -235,8 +237,8 @@ def _write(source: IO[bytes], root: Path, name: str, budget: _Budget) -> None:
     budget.enter(safe_name(name))
     if name.lower().endswith(_ARCHIVE_SUFFIXES):
         raise UserError(f"{name!r}: an archive within an archive is refused: unpack it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         out = open(target, "xb")  # noqa: SIM115
     except (FileExistsError, IsADirectoryError, NotADirectoryError):
         raise UserError(f"{name!r}: the archive uses this name twice, as file or folder") from None
