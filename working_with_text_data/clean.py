@@ -24,7 +24,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,7 +113,7 @@ def clean(config: CleanConfig, *, on_progress: Callable[[Counters], None] | None
         "input": config.input,
         "output": {"path": str(out), "bytes": out.stat().st_size, "sha256": _sha256(out)},
         "counters": counters.to_dict(),
-        "problems": asdict(problems),
+        "problems": {"counts": dict(problems.counts), "places": problems.places},
         "examples": examples,
         "config": to_dict(config),
         "packages": {name: _version(name) for name in PACKAGES},

@@ -3,8 +3,8 @@
     documents ─▶ repair and tidy ─▶ language, quality ─▶ personal data ─▶ exact copies ─▶ near copies ─▶ kept
 
 `clean_documents` is a stream: it holds one document at a time (a few hundred with workers), plus what the
-two duplicate stages must remember: about 130 bytes a kept document for exact copies, about 2.4 kB for near
-ones; `remember=n` bounds both. The stages and their order stand in `cleaning_stages.py`.
+two duplicate stages must remember: up to 160 bytes a kept document for exact copies, up to 2.5 kB for near
+ones (measured); `remember=n` bounds both. The stages and their order stand in `cleaning_stages.py`.
 
 The account is honest by construction: every document that comes in is either kept or dropped for exactly
 one reason, the first that applied, so that processed == kept + Σ dropped. Edits are counted apart, for kept

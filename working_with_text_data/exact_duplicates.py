@@ -4,7 +4,7 @@ A text is remembered by 16 bytes: blake2b of its words joined by single spaces, 
 other line breaks or a trailing newline is still a copy (Lee et al., arXiv:2107.06499, on what copies cost).
 Two different texts among n share a hash with probability about n²/2¹²⁹: 10⁻²¹ for a billion of them.
 
-Memory: 16 bytes of hash are about 130 bytes of Python a document (the object and its place in the table;
+Memory: 16 bytes of hash are 120 to 160 bytes of Python a document (the object and its place in the table;
 measured). `remember=n` forgets the oldest beyond n, which bounds it and misses copies further apart.
 Notebook `05_from_documents_to_batches`.
 """

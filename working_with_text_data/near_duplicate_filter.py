@@ -6,7 +6,7 @@ is a library in Rust (https://github.com/beowolx/rensa) some hundred times as fa
 not depend on how the work is shared out: signatures are made anywhere, the filter sees them in order.
 
 Lee et al., "Deduplicating training data makes language models better" (2021, arXiv:2107.06499).
-Memory: a kept text costs its signature, k × 4 bytes, and an entry in each band (rensa: about 2.4 kB at
+Memory: a kept text costs its signature, k × 4 bytes, and an entry in each band (rensa: 2.0 to 2.5 kB at
 k = 128, measured); `remember=n` forgets the oldest beyond n. Left out: clusters (a text is compared with
 kept ones, and the first is kept), likeness of meaning. Notebook `05_from_documents_to_batches`.
 """

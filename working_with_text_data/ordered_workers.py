@@ -75,7 +75,8 @@ def _shared_out(
             yield first, result.result()
     except BrokenProcessPool:
         raise RunFailure(
-            "a worker process ended unexpectedly, perhaps for want of memory: use fewer workers, or workers=0"
+            "a worker process ended unexpectedly, for want of memory or because the script that started it has no "
+            '`if __name__ == "__main__":`: use fewer workers, or workers=0'
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -36,7 +36,8 @@ TYPES = ("EMAIL", "PHONE", "SSN", "CARD", "IP")
 _DATAFOG_LABEL = {"CARD": "CREDIT_CARD", "IP": "IP_ADDRESS"}
 # Every number below begins with a digit and goes on with five more characters of these.
 _RUN = re.compile(r"[+(]{0,2}\d[\d \t\u00a0.()+-]{5,}")
-_AROUND = 400  # an address has at most 64 + 1 + 255 characters (RFC 5321)
+_BEFORE, _BEHIND = 130, 260  # an address has at most 64 + 1 + 255 characters (RFC 5321)
+_DOMAIN = re.compile(r"@(?:\.?[A-Za-z0-9-]+\.)+[A-Za-z]{2,}")
 _LOCAL = re.compile(r"[^\s/=]+\Z")
 _FILE_ENDINGS = frozenset(
     (
@@ -127,28 +128,19 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 
 def _emails(text: str) -> Iterator[Find]:
-    """Addresses around each `@`. The pattern never sees more than a bounded piece without white space."""
-    pattern, done, at = _pattern("EMAIL"), 0, text.find("@")
+    """Addresses around each `@`. The pattern sees a bounded piece, so that no text makes it slow."""
+    pattern, after = _pattern("EMAIL"), 0  # no address reaches back over the `@` before its own
+    at = text.find("@")
     while at >= 0:
-        start, stop = max(done, at - _AROUND), min(len(text), at + _AROUND)
-        start += len(_up_to_last_space(text[start:at]))
-        found = pattern.search(text, start, stop)
-        while found is not None and found.end() <= at:
-            found = pattern.search(text, found.end(), stop)
-        if found is not None and found.start() < at:
+        domain = _DOMAIN.match(text, at, at + _BEHIND)
+        found = domain and pattern.search(text, max(after, at - _BEFORE), domain.end() + 1)
+        if found and found.start() < at < found.end():
             local = _LOCAL.search(text[found.start() : at])
             ending = found.group().rpartition(".")[2].lower()
             if local is not None and len(local.group()) <= 64 and ending not in _FILE_ENDINGS:
                 yield Find(at - len(local.group()), found.end(), "EMAIL")
-                done = found.end()
-        at = text.find("@", max(at + 1, done))
-
-
-def _up_to_last_space(text: str) -> str:
-    for place in range(len(text) - 1, -1, -1):
-        if text[place].isspace():
-            return text[: place + 1]
-    return ""
+        after = at + 1
+        at = text.find("@", after)
 
 
 def _numbers(text: str, start: int, stop: int, types: Sequence[str]) -> Iterator[Find]:

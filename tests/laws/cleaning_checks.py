@@ -8,7 +8,9 @@ never by the code under test.
 from __future__ import annotations
 
 import math
+import os
 import random
+import signal
 import unicodedata
 from collections import Counter
 
@@ -136,6 +138,16 @@ def _compare_with_workers(texts: list[str], workers: int) -> None:
         "order of the work, or the first of two copies is whichever was quicker"
     )
     assert together == alone, "the account depends on the number of workers"
+
+
+def makes_identity():
+    """For a worker process, which imports what it runs by name."""
+    return lambda item: item
+
+
+def makes_death():
+    """A worker that is killed at its first piece of work, as by a system that has no memory left."""
+    return lambda item: os.kill(os.getpid(), signal.SIGKILL)
 
 
 # --- newlines ----------------------------------------------------------------------------------------
