@@ -11,9 +11,9 @@ Three promises take some care:
 - *Bytes.* `token_bytes` undoes the library's spelling: letters for bytes, "▁" for a space, "##" for "no
   space before me", "<0xE4>" for a byte. `decode` is always these bytes joined, so that text can be shown
   token by token; the library's own decoder, which tidies the whole text, is `decode_tidy`.
-- *Honesty.* WordPiece folds case and drops white space, Unigram knows only the characters it has seen. Then
-  `lossless` is False, `unknown_id` says what an unknown word becomes, and `encode_with_spans` gives the bytes
-  of the text that each token stands for.
+- *Honesty.* WordPiece drops white space and control characters, Unigram knows only the characters it has
+  seen. Then `lossless` is False, `unknown_id` says what an unknown word becomes, and `encode_with_spans` gives
+  the bytes of the text that each token stands for.
 
 Left out: pairs of sentences, padding and truncation (switched off when a file is loaded: they would cut a
 text silently), and the post-processor that adds [CLS]. Export of our own: `huggingface_export`.
@@ -59,7 +59,9 @@ class HuggingFaceTokenizer:
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, *, more_special: Iterable[str] = ()) -> None:
-        data = json.loads(tokenizer.to_str())
+        self._set(json.loads(tokenizer.to_str()), more_special)
+
+    def _set(self, data: dict[str, Any], more_special: Iterable[str] = ()) -> None:
         data["truncation"] = data["padding"] = None
         wanted = set(more_special)
         for added in data["added_tokens"]:
@@ -208,16 +210,22 @@ class HuggingFaceTokenizer:
             UserError: not there, cut short, one of ours, or of a kind that the installed version cannot read.
         """
         data = read_tokenizer_json(path, "huggingface")
+        own = cls.__new__(cls)
         try:
-            return cls(_from_json(data), more_special=more_special)
+            written = json.loads(_from_json(data).to_str())  # in today's form, whatever the file's age
+            if isinstance(data["model"].get("vocab"), list):
+                # Unigram's scores as they stand in the file: the library reads them with a last digit lost.
+                written["model"]["vocab"] = data["model"]["vocab"]
+            own._set(written, more_special)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+        return own
 
     def __getstate__(self) -> dict[str, Any]:
         return {"json": self._json}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        HuggingFaceTokenizer.__init__(self, _from_json(json.loads(state["json"])))
+        self._set(json.loads(state["json"]))
 
     # Training -------------------------------------------------------------------------------------
 

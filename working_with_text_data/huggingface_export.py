@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from utils.errors import UserError, one_line
 from utils.files import atomic_write_text
 from working_with_text_data.bpe_tokenizer import BPETokenizer
-from working_with_text_data.byte_letters import spell
+from working_with_text_data.byte_letters import spell, unspell
 from working_with_text_data.optional_packages import need
 from working_with_text_data.patterns import Splitter
 
@@ -73,7 +73,7 @@ def to_huggingface(tokenizer: BPETokenizer) -> tokenizers.Tokenizer:
     exported.post_processor = hf.processors.ByteLevel(trim_offsets=False)
     ordered = sorted(tokenizer.special_tokens, key=tokenizer.special_tokens.__getitem__)
     exported.add_special_tokens([hf.AddedToken(word, special=True, normalized=False) for word in ordered])
-    _refuse_other_ids(tokenizer, exported)
+    _refuse_other_cuts(tokenizer, exported)
     return exported
 
 
@@ -126,10 +126,12 @@ def _oniguruma(pattern: str) -> str:
     return re.sub(r"(?<!\\)\$", r"(?![\\s\\S])", greedy).replace("(?s:", "(?m:")
 
 
-def _refuse_other_ids(tokenizer: BPETokenizer, exported: Any) -> None:
+def _refuse_other_cuts(tokenizer: BPETokenizer, exported: Any) -> None:
+    """Compare pieces, not ids alone: a vocabulary that never merges digits would hide a wrong rule for them."""
     for text in (PROBE, *PROBE.split(" "), *PROBE.splitlines(keepends=True)):
-        ids = exported.encode(text, add_special_tokens=False).ids
-        if ids != tokenizer.encode_ordinary(text):
+        pieces = [unspell(letters) for letters, _ in exported.pre_tokenizer.pre_tokenize_str(text)]
+        same = pieces == [piece.encode("utf-8") for piece in tokenizer.splitter.findall(text)]
+        if not same or exported.encode(text, add_special_tokens=False).ids != tokenizer.encode_ordinary(text):
             raise UserError(
                 f"Hugging Face's library cuts {text[:40]!r} otherwise under the split pattern "
                 f"{tokenizer.pattern!r}, whose syntax it reads in its own way: use a named pattern"

@@ -103,26 +103,48 @@ def test_ids_equal_the_golden_file(name, shared_data):
         assert digest == case[name]["sha256_u32le"], f"{case['file']}: some id differs"
 
 
-def test_hugging_face_learns_the_same_merges_under_its_tie_break():
+def spelled_merges(huggingface):
+    """Merges of a `tokenizer.json` as pairs of bytes, by a table of the letters written out independently."""
+    table = bytes_of_printable()
+    merges = huggingface["model"]["merges"]
+    pairs = [pair if isinstance(pair, list) else pair.split(" ") for pair in merges]
+    return [(bytes(table[c] for c in left), bytes(table[c] for c in right)) for left, right in pairs]
+
+
+PARITY_TEXTS = [
+    *CORPUS,
+    "".join(f"{n} times {n + 1} is {n * (n + 1)}. " for n in range(200)),
+    *fuzz_strings(300, seed=12),
+]
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
+@pytest.mark.parametrize("min_frequency", [1, 3])
+def test_hugging_face_learns_the_same_merges_under_its_tie_break(pattern, min_frequency):
     """Its rule: smallest ids first, with the bytes numbered in GPT-2's order."""
+    pytest.importorskip("tokenizers", reason="the extra `hf` is not installed")
+    from working_with_text_data.huggingface_adapter import HuggingFaceTokenizer
+
+    marked = [text + "<|user|>" for text in PARITY_TEXTS]
+    options = {"special_tokens": SPECIALS, "pattern": pattern, "min_frequency": min_frequency}
+    peer = HuggingFaceTokenizer.train(marked, 900, "bpe", **options)
+    ours = train_bpe(marked, 900, tie_break="huggingface", **options)
+    assert merges_as_bytes(ours) == spelled_merges(peer.to_dict())
+    assert ours.special_tokens == peer.special_tokens
+    for text in fuzz_strings(2000, seed=13):
+        tokens = [ours.token_bytes(i) for i in ours.encode_ordinary(text)]
+        assert [peer.token_bytes(i) for i in peer.encode_ordinary(text)] == tokens, repr(text)
+
+
+def test_hugging_face_set_up_by_hand_learns_the_same_merges():
+    """The same without our adapter, as the library's own documentation sets it up."""
     tokenizers = pytest.importorskip("tokenizers", reason="the extra `hf` is not installed")
     from tokenizers import models, pre_tokenizers, trainers
 
-    texts = [*CORPUS, "".join(f"{n} times {n + 1} is {n * (n + 1)}. " for n in range(200))]
     peer = tokenizers.Tokenizer(models.BPE())
     peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    peer.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-        ),
-    )
-    spelled = bytes_of_printable()
-    expected = [
-        tuple(
-            bytes(spelled[c] for c in part) for part in (pair if isinstance(pair, list) else pair.split(" "))
-        )
-        for pair in json.loads(peer.to_str())["model"]["merges"]
-    ]
-    ours = train_bpe(texts, 600, tie_break="huggingface")
-    assert merges_as_bytes(ours) == expected
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=letters, show_progress=False)
+    peer.train_from_iterator(PARITY_TEXTS, trainer)
+    ours = train_bpe(PARITY_TEXTS, 600, tie_break="huggingface")
+    assert merges_as_bytes(ours) == spelled_merges(json.loads(peer.to_str()))
