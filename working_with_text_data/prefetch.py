@@ -68,7 +68,8 @@ class Prefetcher:
             raise self._failure
         if self._running is None:
             self._running = _Thread(self.loader, self.depth)
-            weakref.finalize(self, self._running.stop.set)
+            # Also when the program ends: a thread that is torn off inside a library aborts the process.
+            weakref.finalize(self, self._running.end)
         batch, state, failure = self._running.ready.get()
         if failure is not None:
             self._stop()
@@ -128,7 +129,8 @@ class _Thread:
     def end(self) -> None:
         """Ask the thread to stop, and wait until it has."""
         self.stop.set()
-        self._thread.join()
+        if threading.current_thread() is not self._thread:  # the collector may call from there
+            self._thread.join()
 
 
 def _fetch(loader: Loader, ready: queue.Queue[Any], stop: threading.Event) -> None:
