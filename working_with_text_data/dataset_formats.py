@@ -233,7 +233,7 @@ def _plain(text: str, report: DatasetReport) -> Found:
     """One text, or those between lines that are exactly the separator."""
     start, parts = 1, re.split(rf"^{re.escape(SEPARATOR)}[ \t]*\r?$\n?", text, flags=re.MULTILINE)
     for part in parts:
-        if part.strip() or len(parts) == 1:
+        if part.strip():
             yield start, part.strip("\r\n") if len(parts) > 1 else part
         start += part.count("\n") + 1
 
