@@ -21,7 +21,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .boilerplate import strip_boilerplate
 from .exact_duplicates import content_digest
+from .language import check_languages, language_reason
+from .mojibake import mojibake_fixer
+from .near_duplicate_filter import Signer
+from .pii import load_patterns, replace_pii
+from .quality import failed_rule
 from .tidy_text import normalise_unicode, tidy_whitespace
 from .tokenizer import valid_unicode
 
@@ -51,20 +57,12 @@ class TextStages:
         self.config = config
         self._repair = self._signer = None
         if config.mojibake:
-            from .mojibake import mojibake_fixer
-
             self._repair = mojibake_fixer(curly_quotes=config.curly_quotes, ligatures=config.ligatures)
         if config.languages:
-            from .language import check_languages
-
             check_languages(config.languages)
         if config.pii:
-            from .pii import check_types
-
-            check_types(config.pii_types)
+            load_patterns(config.pii_types)
         if config.near_duplicates:
-            from .near_duplicate_filter import Signer
-
             self._signer = Signer(
                 config.near_engine,
                 k=config.permutations,
@@ -81,8 +79,6 @@ class TextStages:
         text = _note(edits, "surrogates", text, valid_unicode(text))
         text = _note(edits, "unicode", text, normalise_unicode(text, config.unicode_form))
         if config.boilerplate:
-            from .boilerplate import strip_boilerplate
-
             text = _note(edits, "boilerplate", text, strip_boilerplate(text))
         if config.whitespace:
             text = _note(edits, "whitespace", text, tidy_whitespace(text))
@@ -90,8 +86,6 @@ class TextStages:
         if reason is not None:
             return Outcome(None, reason)
         if config.pii:
-            from .pii import replace_pii
-
             cleaned, pii = replace_pii(text, config.pii_types)
             text = _note(edits, "pii", text, cleaned)
         return Outcome(
@@ -108,8 +102,6 @@ class TextStages:
         if not text or text.isspace():
             return "empty"
         if config.languages:
-            from .language import language_reason
-
             found = language_reason(
                 text,
                 config.languages,
@@ -119,8 +111,6 @@ class TextStages:
             if found is not None:
                 return f"language_{found}"
         if config.quality:
-            from .quality import failed_rule
-
             rule = failed_rule(text, config.rules)
             if rule is not None:
                 return f"quality_{rule}"

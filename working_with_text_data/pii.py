@@ -8,8 +8,8 @@ code false alarms are many, so every find must also pass the plain rule of its t
            not that of a file (`icon@2x.png`)
     CARD   13 to 19 digits that pass Luhn's checksum (ISO/IEC 7812-1)
     SSN    ddd-dd-dddd; nine digits in a row only behind "SSN" or "social security"
-    PHONE  eight to fifteen digits behind a `+`, or 3-3-4 digits with separators; without a hyphen or
-           bracket, area and exchange must begin with 2–9 (North American Numbering Plan)
+    PHONE  eight to fifteen digits behind a `+`, the first not 0; or 3-3-4 digits with separators, where
+           without a hyphen or bracket area and exchange begin with 2–9 (North American Numbering Plan)
     IP     four numbers to 255, not all of one digit (that is a section or a version), without leading
            zeros, not part of a longer row, not behind a word such as "version"
 
@@ -81,6 +81,17 @@ def check_types(types: Sequence[str]) -> None:
     for name in types:
         if name not in TYPES:
             raise UserError(f"pii_types holds {name!r}: choose from {', '.join(TYPES)}")
+
+
+def load_patterns(types: Sequence[str] = TYPES) -> None:
+    """Load what `find_pii` needs for these types now, instead of at the first suspicious text.
+
+    Raises:
+        UserError: a type is unknown, or datafog is not installed.
+    """
+    check_types(types)
+    for name in types:
+        _pattern(name)
 
 
 def find_pii(text: str, types: Sequence[str] = TYPES) -> list[Find]:
@@ -182,7 +193,7 @@ def _is_phone(text: str, first: int, last: int) -> bool:
     if re.match(r"[.,-]\d", text[last : last + 2]):
         return False
     if number[0] == "+":
-        return 8 <= len(digits) <= 15
+        return 8 <= len(digits) <= 15 and digits[0] != "0"  # no country code begins with 0
     if "(" in number or "-" in number:
         return re.search(r"\d[)\s.-]+\d{3}[\s.-]\d{4}\Z", number) is not None
     groups = re.split(r"[\s.]", number)

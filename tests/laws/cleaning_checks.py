@@ -344,6 +344,7 @@ PII_TABLE = [
     ("In 2001 2002 2003 2004 it rained.", None),
     ("order 1234567890 of item 123456789", None),
     ("unix time 1700000000", None),
+    ("the form +000000120 is a padded number", None),
     ("version 10.0.19.41, v1.2.3.4 and section 3.1.2.1", None),
     ("OID 1.3.6.1.4.1.311", None),
     ("card 4111 1111 1111 1112", None),

@@ -1,7 +1,9 @@
 """Cleaning as a person uses it: the command, its report, bad input, and what it says when it cannot go on."""
 
+import doctest
 import gzip
 import hashlib
+import importlib
 import json
 import signal
 import subprocess
@@ -65,6 +67,25 @@ def pages(tmp_path):
     path = tmp_path / "pages.jsonl"
     path.write_text("".join(json.dumps({"text": t, "url": f"u{i}"}) + "\n" for i, t in enumerate(texts)))
     return path
+
+
+MODULES = [
+    "boilerplate",
+    "cleaning",
+    "exact_duplicates",
+    "minhash",
+    "mojibake",
+    "optional_packages",
+    "pii",
+    "quality",
+    "tidy_text",
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_worked_examples_are_right(name):
+    result = doctest.testmod(importlib.import_module(f"working_with_text_data.{name}"))
+    assert result.attempted and not result.failed
 
 
 # --- the function -------------------------------------------------------------------------------------
@@ -237,7 +258,7 @@ def test_a_missing_package_is_one_line_with_the_command(package, monkeypatch):
     language._identifier.cache_clear()
     pii._pattern.cache_clear()
     with pytest.raises(UserError, match=rf"{package}.*pip install -c constraints.txt -e '\.\[data\]'"):
-        list(clean_documents(documents_of([ENGLISH + " a@b.org"]), CleaningConfig(languages=("en",))))
+        clean_documents([], CleaningConfig(languages=("en",)))
 
 
 def test_what_is_switched_off_needs_no_package(monkeypatch):
