@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,16 +80,25 @@ class Entry:
         return self.home or f"https://huggingface.co/datasets/{self.hub}"
 
     def __call__(
-        self, *, max_documents: int | None, seed: int, split: str | None = None, config: str | None = None
+        self,
+        *,
+        max_documents: int | None,
+        seed: int,
+        split: str | None = None,
+        config: str | None = None,
+        how: ReadOptions | None = None,
+        problems: Problems | None = None,
     ) -> Iterable[Document]:
         """The documents; this is the loader of the corpus."""
+        how = replace(how or ReadOptions(), text_field=FORMS[self.form].key)
+        seen = Problems() if problems is None else problems
         if self.files:
-            return (d for file in self.files for d in read_file(self._fixed(file)))
+            return (d for file in self.files for d in read_file(self._fixed(file), how, seen))
         split = self._split(split)
         local = self.local_files(split)
         if local:
-            return self._read_local(local)
-        return self.stream(split, config, max_examples=max_documents)
+            return self._read_local(local, how, seen)
+        return self.stream(split, config, max_examples=max_documents, problems=seen)
 
     def _fixed(self, file: FileEntry) -> Path:
         """The path of a fixed file, downloaded if it is not there."""
@@ -111,7 +120,12 @@ class Entry:
         return split
 
     def stream(
-        self, split: str | None = None, config: str | None = None, *, max_examples: int | None = None
+        self,
+        split: str | None = None,
+        config: str | None = None,
+        *,
+        max_examples: int | None = None,
+        problems: Problems | None = None,
     ) -> HubSource:
         """The data set on the Hub as a stream with exact resume, whatever lies on this machine."""
         from .huggingface_source import HubSource
@@ -131,6 +145,7 @@ class Entry:
             form=self.form,
             data_files=self.data_files,
             label=self.name,
+            problems=problems,
             by_hand=(
                 f"; download {self.url()} and put its files ({self._kinds()}) into {self.folder.resolve()} "
                 "(or set SCRATCHBOOK_DATA)"
@@ -156,12 +171,13 @@ class Entry:
             mine = [path for path in files if named[path] is None]
         return mine
 
-    def _read_local(self, files: list[Path]) -> Iterator[Document]:
-        form = FORMS[self.form]
+    def _read_local(self, files: list[Path], how: ReadOptions, problems: Problems) -> Iterator[Document]:
         for path in files:
-            for index, (text, meta) in enumerate(parsed_file(path, form)):
+            for index, (text, meta) in enumerate(parsed_file(path, FORMS[self.form], how, problems)):
                 if text and not text.isspace():
                     yield Document(text, str(path), index, meta)
+                else:
+                    problems.add("empty", str(path))
 
     def here(self) -> bool:
         """Whether its files are on this machine (for any split)."""
@@ -180,9 +196,10 @@ def split_of(path: Path) -> str | None:
     return next((SPLIT_WORDS[w] for w in reversed(words) if w in SPLIT_WORDS), None)
 
 
-def parsed_file(path: Path, form: Form) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """(text, meta) of one local file in a published form."""
-    options, problems = ReadOptions(text_field=form.key), Problems()
+def parsed_file(
+    path: Path, form: Form, options: ReadOptions, problems: Problems
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """(text, meta) of one local file in a published form, whose `key` is the text field of `options`."""
     if bare_suffix(path) in (".jsonl", ".json", ".parquet"):
         rows = ({**(meta or {}), form.key: text} for text, meta in read_records(path, options, problems))
         if form.begins is not None:
@@ -230,6 +247,7 @@ def load_catalogue(path: Path = CATALOGUE) -> list[Corpus]:
                 urls=tuple(url for file in entry.files for url in file.urls),
                 sha256=entry.files[0].sha256 if len(entry.files) == 1 else None,
                 here=entry.here,
+                reads_files=True,
             )
         )
     return corpora

@@ -22,6 +22,7 @@ from utils.config import parse_args
 from utils.errors import UserError, closest, did_you_mean
 
 from .documents import Document
+from .readers import Problems, ReadOptions
 
 STORYLAND_BYTES = 16_000_000  # some 27,000 stories: five minutes of training without reading one twice
 
@@ -30,7 +31,8 @@ STORYLAND_BYTES = 16_000_000  # some 27,000 stories: five minutes of training wi
 class Corpus:
     """A named source. `loader(max_documents=, seed=, **options)` yields a string or Document each.
 
-    `sha256` is None where the publisher fixes no file; `here` tells whether it needs no network.
+    `sha256` is None where the publisher fixes no file; `here` tells whether it needs no network. With
+    `reads_files` the loader is also given `how` (the `ReadOptions`) and `problems` of the caller.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Corpus:
     urls: tuple[str, ...] = ()
     sha256: str | None = None
     here: Callable[[], bool] = lambda: True
+    reads_files: bool = False
 
 
 def _storyland(*, max_documents: int | None, seed: int, n_bytes: int | None = None) -> Iterable[str]:
@@ -122,7 +125,13 @@ def find_corpus(name: str) -> Corpus:
 
 
 def corpus_documents(
-    name: str, *, max_documents: int | None, seed: int, **options: Any
+    name: str,
+    *,
+    max_documents: int | None,
+    seed: int,
+    how: ReadOptions | None = None,
+    problems: Problems | None = None,
+    **options: Any,
 ) -> Iterator[Document]:
     """The documents of a named corpus, numbered from 0, with the corpus as their source.
 
@@ -133,6 +142,8 @@ def corpus_documents(
         if option not in corpus.options:
             valid = ", ".join(corpus.options) or "none"
             raise UserError(f"corpus {name!r} has no option {option!r}: its options are: {valid}")
+    if corpus.reads_files:
+        options.update(how=how, problems=problems)
     items = corpus.loader(max_documents=max_documents, seed=seed, **options)
     return (
         Document(item, name, index)

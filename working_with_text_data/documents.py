@@ -120,7 +120,8 @@ def iter_documents(
             string equal to a name means the corpus; write `./storyland` for a file that is called so.
         max_documents: take at most the first so many.
         seed: for corpora that are generated; files do not depend on it.
-        text_field: the field of a JSON record, or the column of a parquet file, that holds the text.
+        text_field: the field of a JSON record, or the column of a parquet file, that holds the text; a
+            named corpus knows its own.
         errors: bytes that are not UTF-8 (and NUL): "strict" stops and names the byte, "replace" puts
             U+FFFD in their place and counts them.
         on_bad_line: a JSON line or record that cannot be used: "stop", or "skip" and count it.
@@ -134,16 +135,18 @@ def iter_documents(
     if max_documents is not None and max_documents < 1:
         raise UserError(f"max_documents is {max_documents}: give at least 1, or leave it out for all")
     how = ReadOptions(text_field, errors, on_bad_line, max_line_bytes, max_bytes)
+    seen = Problems() if problems is None else problems
     if isinstance(name_or_path, str):
         from .corpora import CORPORA, corpus_documents
 
         if name_or_path in CORPORA:
-            documents = corpus_documents(name_or_path, max_documents=max_documents, seed=seed, **options)
-            return islice(documents, max_documents)
+            documents = corpus_documents(
+                name_or_path, max_documents=max_documents, seed=seed, how=how, problems=seen, **options
+            )
+            return _reported(islice(documents, max_documents), seen if problems is None else None)
     if options:
         unknown = ", ".join(sorted(options))
         raise UserError(f"{name_or_path}: a file has no option {unknown}: options are for named corpora")
-    seen = Problems() if problems is None else problems
     paths = text_files(name_or_path, seen)
     stream = (d for path in paths for d in read_file(path, how, seen))
     return _reported(islice(stream, max_documents), seen if problems is None else None)

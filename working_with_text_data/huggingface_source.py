@@ -127,9 +127,10 @@ class HubSource:
         while True:
             try:
                 row = next(rows, None)
-            except (OSError, ValueError, RuntimeError) as error:
+            except Exception as error:  # whatever `datasets` and the libraries below it raise
                 raise RunFailure(
-                    f"{self.label}: the stream broke after {self._yielded:,} documents ({one_line(error)}): "
+                    f"{self.label}: the stream broke after {self._yielded:,} documents "
+                    f"({type(error).__name__}: {one_line(error)}): "
                     "start again, or from the saved state"
                 ) from error
             if row is None:
@@ -189,7 +190,7 @@ class HubSource:
             return datasets.load_dataset(**self._request, data_files=self._files, streaming=True)
         except (ValueError, FileNotFoundError) as error:  # an unknown set, subset or split
             raise UserError(f"{self.label}: {one_line(error)}") from None
-        except OSError as error:
+        except Exception as error:  # the network, by any of three libraries' names
             raise RunFailure(f"{self.label} cannot be opened: {one_line(error)}{self.by_hand}") from error
 
 

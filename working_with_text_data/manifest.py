@@ -114,7 +114,7 @@ class Manifest:
         base = Path(self.root if root is None else root)
         known = {row.path: row for row in self.files}
         changed, missing = [], []
-        for row in self.files:
+        for row in _shown(self.files):
             path = base / row.path
             if not path.is_file():
                 missing.append(row.path)
@@ -163,8 +163,17 @@ def selected_files(selection: Sequence[str], root: Path, *, must_exist: bool = T
     return found
 
 
+def _shown(items: Sequence[Any]) -> Iterable[Any]:
+    """The same items, with a bar on a terminal: reading every byte of many files takes a while."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, "hashing", console=console, transient=True, disable=not console.is_terminal)
+
+
 def _inside(path: Path, root: Path) -> bool:
-    """Whether a file that a glob found is neither hidden nor a link that leads out of `root`."""
+    """Whether a file found by a glob is neither hidden nor a link that leads out of `root`."""
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
     return not hidden and path.resolve().is_relative_to(root.resolve())
 
@@ -201,7 +210,7 @@ def make_manifest(
         FileRow(
             name, path.stat().st_size, sha256_file(path), _count(path) if count_documents else None, licence
         )
-        for name, path in sorted(files.items())
+        for name, path in _shown(sorted(files.items()))
     )
     lineage = {"command": command, "parents": list(parents), "sources": list(sources)}
     return Manifest(str(base), tuple(sorted(set(selection))), rows, whole_sha256(rows), lineage, now())

@@ -9,7 +9,7 @@ import pytest
 from utils.errors import RunFailure, UserError
 from utils.files import sha256_bytes
 from working_with_text_data import catalogue, corpora, gutenberg, online
-from working_with_text_data.documents import load_documents
+from working_with_text_data.documents import Problems, load_documents
 from working_with_text_data.huggingface_source import HubSource
 from working_with_text_data.published_forms import begins_article, instruction_fields, triplet
 
@@ -163,6 +163,17 @@ class TestPutThereByHand:
         put(data, "tinystories/TinyStories-train.txt", "train")
         with pytest.raises(UserError, match="cannot be streamed"):
             load_documents("tinystories", split="validation")
+
+    def test_what_was_asked_of_files_holds_for_names_too(self, data):
+        put(data, "tinystories/train.jsonl", b'{"text": "caf\xe9"}\nbad\n{"text": " "}\n')
+        with pytest.raises(UserError, match=r'byte 13: give UTF-8 text, or pass errors="replace"'):
+            load_documents("tinystories")
+        problems = Problems()
+        found = load_documents("tinystories", errors="replace", on_bad_line="skip", problems=problems)
+        assert [d.text for d in found] == ["caf\ufffd"]
+        assert problems.counts == {"replaced": 1, "skipped": 1, "empty": 1}
+        with pytest.warns(UserWarning, match="1 replaced, 1 skipped"):
+            load_documents("tinystories", errors="replace", on_bad_line="skip")
 
     def test_messages_in_the_published_file(self, data):
         put(data, "sms-spam/SMSSpamCollection", "ham\tSee you\tat six\nspam\tWIN!!\n")
