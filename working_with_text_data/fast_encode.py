@@ -1,25 +1,37 @@
 """From one piece of text to its ids, quickly: merging by rank, and two caches that make it rare.
 
-The idea: language repeats itself. A dict whose `__missing__` does the work turns the second sight
-of a word into one lookup made by C code, and `chain.from_iterable(map(cache.__getitem__, pieces))`
-keeps the whole loop in C. Only a word that was never seen before is merged, always the adjacent
-pair with the lowest rank first (Sennrich et al., arXiv 1508.07909; byte-level in GPT-2).
+The idea: language repeats itself. A text is cut into coarse words (`coarse_words`), and a dict turns the
+second sight of a word into one lookup made by C code: `b"".join(map(cache.__getitem__, words))` keeps the
+whole loop in C. The ids wait in the cache as the bytes of machine integers, so that they lie beside each
+other in memory; one call makes numbers of them at the end. The first new word of a block has all new words
+of the block worked out together, again mostly by loops in C. Only a piece that was never seen and is no
+token itself is merged, always the adjacent pair with the lowest rank first (Sennrich et al.,
+arXiv 1508.07909; byte-level in GPT-2).
 
-Left out: training (`fast_bpe`), special tokens (`tokenizer`).
+"Cold" in a measurement means: the tokenizer is built, its caches are empty (`clear_cache`). Nothing is worked
+out for the vocabulary in advance. What was tried and did not help stands in `LOG.md`.
+Left out: training (`fast_bpe`), special tokens (`special_tokens`). Notebook: 02 of this chapter.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
-from itertools import chain
+import struct
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, repeat
+from operator import add
 
-from working_with_text_data.patterns import COARSE, COARSE_ASCII, SMALL_BLOCK, Splitter, spaced, tidy_words
+from working_with_text_data.coarse_words import SMALL_BLOCK, coarse_words
+from working_with_text_data.patterns import Splitter
 
 NO_RANK = 1 << 62
 LONG_PIECE = 128  # bytes; above it the quadratic list loses to the heap
 CACHED_CHARS = 64  # longer pieces hardly ever come again
 CACHE_ENTRIES = 1 << 18  # about 60 MB at worst; then the cache starts anew
+
+_one_byte = [bytes([byte]) for byte in range(256)].__getitem__
+_pack = struct.Struct("I").pack
 
 
 def merge_piece(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
@@ -33,17 +45,15 @@ def merge_piece(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     [257, 256]
     """
     get = ranks.get
-    parts = [piece[i : i + 1] for i in range(len(piece))]
+    parts = list(map(_one_byte, piece))
     # pair_ranks[i] is the rank of parts[i] + parts[i + 1]
-    pair_ranks = [get(piece[i : i + 2], NO_RANK) for i in range(len(piece) - 1)]
+    pair_ranks = list(map(get, map(add, parts, parts[1:]), repeat(NO_RANK)))
     while pair_ranks:
         lowest = min(pair_ranks)
         if lowest == NO_RANK:
             break
         i = pair_ranks.index(lowest)
-        merged = parts[i] + parts[i + 1]
-        parts[i] = merged
-        del parts[i + 1]
+        merged = parts[i] = parts[i] + parts.pop(i + 1)
         del pair_ranks[i]
         if i:
             pair_ranks[i - 1] = get(parts[i - 1] + merged, NO_RANK)
@@ -95,33 +105,50 @@ def merge_long_piece(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     return [ranks[part] for part in parts if part]
 
 
-class PieceCache(dict[str, list[int]]):
-    """piece → ids, filled on first sight and emptied when it holds `limit` entries."""
+class BlockCache(dict[str, bytes]):
+    """Piece of text → its ids as bytes, filled a block at a time and emptied when it holds `limit` entries.
 
-    def __init__(self, encode: Callable[[str], list[int]], limit: int = CACHE_ENTRIES) -> None:
+    Args:
+        work_out: the ids of pieces, in their order.
+        limit: the most entries it ever holds.
+    """
+
+    def __init__(self, work_out: Callable[[list[str]], Iterable[bytes]], limit: int = CACHE_ENTRIES) -> None:
         super().__init__()
-        self._encode = encode
+        self._work_out = work_out
+        self._coming: Iterable[str] = ()
         self.limit = limit
 
-    def __missing__(self, piece: str) -> list[int]:
-        ids = self._encode(piece)
-        if len(piece) <= CACHED_CHARS:
-            if len(self) >= self.limit:
-                self.clear()
-            self[piece] = ids
+    def look_up(self, pieces: list[str]) -> bytes:
+        """The ids of all `pieces`, one after the other."""
+        self._coming = pieces
+        ids = b"".join(map(self.__getitem__, pieces))
+        self._coming = ()
+        return ids
+
+    def expect(self, pieces: Iterable[str]) -> None:
+        """Tell which pieces are going to be asked for: the first that is missing brings the others."""
+        self._coming = pieces
+
+    def __missing__(self, piece: str) -> bytes:
+        coming, self._coming = set(self._coming), ()
+        new = [other for other in coming if other not in self and len(other) <= CACHED_CHARS]
+        if len(self) + len(new) > self.limit:
+            self.clear()
+            new = new[: self.limit]
+        self.update(zip(new, self._work_out(new)))
+        ids = self.get(piece)
+        if ids is None:  # too long to be kept, or crowded out
+            (ids,) = self._work_out([piece])
         return ids
 
 
 class FastEncoder:
-    """Text → ids for one table of ranks and one split pattern, with bounded caches.
+    """Text → ids for one table of ranks and one split pattern, with two bounded caches.
 
-    Three caches for GPT-2's pattern, one for the others:
-    - `pieces`: the exact pieces of the pattern.
-    - `words`: a word with all that clings to it and the white space before it. In GPT-2's pattern a
-      step from non-space to space is always a cut, so a word is a run of whole pieces; words are
-      fewer than pieces and found by a simpler expression.
-    - `spaced`: the same words without their leading space, as `str.split(" ")` gives them in a
-      block of tidy text, four times faster than any regular expression.
+    `words` holds coarse words, each a run of whole pieces; `pieces` holds the exact pieces of the pattern.
+    Where words do not pay (see `coarse_words`) the text is cut into pieces at once. Threads may share an
+    encoder: what one of them has announced and another takes away is then worked out one by one.
     """
 
     def __init__(
@@ -129,48 +156,42 @@ class FastEncoder:
     ) -> None:
         self._ranks = ranks
         self._splitter = splitter
-        self._coarse = splitter.name == "gpt2"
-        self._pieces = PieceCache(self._encode_piece, cache_entries)
-        self._words = PieceCache(self._encode_word, cache_entries)
-        self._spaced = PieceCache(self._encode_spaced, cache_entries)
+        self._pieces = BlockCache(self._encode_pieces, cache_entries)
+        self._words = BlockCache(self._encode_words, cache_entries)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, which must be encodable as UTF-8 (UnicodeEncodeError otherwise)."""
-        ids: list[int] = []
+        return memoryview(self.encode_packed(text)).cast("I").tolist()
+
+    def encode_packed(self, text: str) -> bytes:
+        """The same as the bytes of machine integers: what `array("I")` and numpy's `frombuffer` take."""
+        blocks: list[bytes] = []
         for block in self._splitter.blocks(text, SMALL_BLOCK):
-            if not self._coarse:
-                pieces, cache = self._splitter.findall(block), self._pieces
-            elif (split := tidy_words(block)) is not None:
-                first, pieces = split
-                cache = self._spaced
-                if first:
-                    ids += self._words[first]
+            words = coarse_words(block, self._splitter.name)
+            if words is not None:
+                blocks.append(self._words.look_up(words))
             else:
-                pieces, cache = (COARSE_ASCII if block.isascii() else COARSE)(block), self._words
-            ids.extend(chain.from_iterable(map(cache.__getitem__, pieces)))
-        return ids
+                blocks.append(self._pieces.look_up(self._splitter.findall(block)))
+        return b"".join(blocks)
 
-    def _encode_spaced(self, word: str) -> list[int]:
-        if word.isalpha():  # ` ?\p{L}+` takes a space and letters as one piece: no need to look
-            return self._pieces[" " + word]
-        return self._encode_word(spaced(word))
+    def _encode_words(self, words: list[str]) -> list[bytes]:
+        cuts = list(map(self._splitter.findall, words))
+        self._pieces.expect(chain.from_iterable(cuts))
+        get = self._pieces.__getitem__
+        return [get(cut[0]) if len(cut) == 1 else b"".join(map(get, cut)) for cut in cuts]
 
-    def _encode_word(self, word: str) -> list[int]:
-        pieces = self._splitter.findall(word)
-        if len(pieces) == 1:
-            return self._pieces[word]
-        return list(chain.from_iterable(map(self._pieces.__getitem__, pieces)))
+    def _encode_pieces(self, pieces: list[str]) -> list[bytes]:
+        data = [piece.encode("utf-8") for piece in pieces]
+        tokens = map(self._ranks.get, data)  # most pieces of common text are one token
+        return [
+            _pack(token) if token is not None else self._merged(piece) for piece, token in zip(data, tokens)
+        ]
 
-    def _encode_piece(self, piece: str) -> list[int]:
-        data = piece.encode("utf-8")
-        token = self._ranks.get(data)
-        if token is not None:  # most pieces of common text are one token
-            return [token]
-        if len(data) > LONG_PIECE:
-            return merge_long_piece(data, self._ranks)
-        return merge_piece(data, self._ranks)
+    def _merged(self, piece: bytes) -> bytes:
+        merge = merge_piece if len(piece) <= LONG_PIECE else merge_long_piece
+        return array("I", merge(piece, self._ranks)).tobytes()
 
     def clear_cache(self) -> None:
-        """Forget every piece, for example to measure how fast cold encoding is."""
-        for cache in (self._pieces, self._words, self._spaced):
-            cache.clear()
+        """Forget every word and piece, for example to measure how fast cold encoding is."""
+        self._words.clear()
+        self._pieces.clear()

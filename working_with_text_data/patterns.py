@@ -66,10 +66,6 @@ _NUMBERS = {
     "o200k": (r"|\p{N}{1,3}|", "|[0-9]{1,3}|"),
 }
 
-# White space as Unicode (and tiktoken's regex) sees it. Python's `\s` also takes U+001C–U+001F.
-_SPACE_BEYOND_ASCII = r"\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_SPACE = r"\t-\r " + _SPACE_BEYOND_ASCII
-
 BLOCK_CHARS = 1 << 18
 
 
@@ -187,40 +183,6 @@ class Splitter:
             if before.isalnum() or (text[cut] == " " and not before.isspace()):
                 return cut
             end = cut
-
-
-# One coarse piece is a word with everything that clings to it and the white space before it.
-# In GPT-2's pattern a step from non-space to space is always a cut, so fine pieces never cross coarse ones.
-COARSE_ASCII = re.compile(r"\s*\S+|\s+", re.ASCII).findall
-COARSE = re.compile(f"[{_SPACE}]*[^{_SPACE}]+|[{_SPACE}]+").findall
-
-_UNTIDY = ("  ", " \n", "\n ", "\n\n\n", "\t", "\r", "\v", "\f")
-_odd_space = re.compile(f"[{_SPACE_BEYOND_ASCII}]").search
-SMALL_BLOCK = 1 << 15  # characters; small enough that one table or poem slows down little else
-
-
-def tidy_words(block: str) -> tuple[str, list[str]] | None:
-    """The coarse pieces of a block by `str.split`, four times faster than by any regular expression.
-
-    That works where all white space is single spaces, single newlines and single empty lines; elsewhere
-    the answer is None. Returns what stands before the first white space, and the words after it
-    without their leading space (`spaced` puts it back).
-
-    >>> tidy_words("one two\\n\\nthree")
-    ('one', ['two', '\\n\\nthree'])
-    >>> tidy_words("one  two") is None
-    True
-    """
-    if any(untidy in block for untidy in _UNTIDY) or not (block.isascii() or _odd_space(block) is None):
-        return None
-    # Write every newline with a space before it, so that one split cuts at both; an empty line stays whole.
-    first, *words = block.replace("\n", " \n").replace("\n \n", "\n\n").split(" ")
-    return first, words
-
-
-def spaced(word: str) -> str:
-    """A word of `tidy_words` with the white space before it: its own newlines, or else one space."""
-    return word if word.startswith("\n") else " " + word
 
 
 def splitter(name: str, *, digits: int | bool | None = None, prefix_space: bool = False) -> Splitter:

@@ -4,9 +4,9 @@ The idea: BPE only needs to know each different pre-token and how often it occur
 read in blocks that end where the split pattern cuts anyway, so memory stays small and the counts
 do not depend on how the text arrives (file order, read size).
 
-For GPT-2's pattern the counting has two levels: whole words with their punctuation by a simple
-expression, then the different ones among them by the exact pattern. Several processes may share the
-work; blocks are counted anywhere and added up in the order of the text.
+The counting has two levels: whole words with their punctuation (`coarse_words`), then the different ones
+among them by the exact pattern. Several processes may share the work; blocks are counted anywhere and
+added up in the order of the text.
 
 Left out: the merges (`fast_bpe`). Notebook: 01 of this chapter.
 """
@@ -15,18 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
 from pathlib import Path
 
-from working_with_text_data.patterns import (
-    COARSE,
-    COARSE_ASCII,
-    SMALL_BLOCK,
-    Splitter,
-    spaced,
-    splitter,
-    tidy_words,
-)
+from working_with_text_data.coarse_words import SMALL_BLOCK, coarse_words
+from working_with_text_data.patterns import Splitter, splitter
 from working_with_text_data.tokenizer import SpecialTokens, valid_unicode
 from working_with_text_data.worker_pool import map_in_order
 
@@ -96,47 +88,23 @@ def _count_batch(work: tuple[tuple[str, int | bool, bool], list[str]]) -> Counte
 
 
 def _count(pieces: Iterable[str], cut: Splitter) -> Counter[str]:
-    if cut.name == "gpt2":
-        return _count_by_words(pieces, cut)
-    pretokens: Counter[str] = Counter()
-    for piece in pieces:
-        for block in cut.blocks(piece):
-            pretokens.update(cut.findall(block))
-    return pretokens
-
-
-def _count_by_words(pieces: Iterable[str], cut: Splitter) -> Counter[str]:
     """The two levels: coarse words are counted first, and each different one is cut once.
 
-    A word's first occurrence holds the first occurrence of any pre-token that no earlier word holds, so
-    the pre-tokens come in order of first appearance if the words do. There are two counters of words;
-    `marks` remembers how far each had grown after every block, to read them in turn.
+    A word's first occurrence holds the first occurrence of any pre-token that no earlier word holds, so the
+    pre-tokens come in order of first appearance if the words do. Where words do not pay, a block's
+    pre-tokens are words too: none of them is cut any further.
     """
     words: Counter[str] = Counter()
-    unspaced: Counter[str] = Counter()  # words of tidy text, without their leading space
-    marks: list[tuple[int, int]] = []
+    whole = not cut.named  # what a home-made pattern would make of one of its pieces alone is not known
     for piece in pieces:
         for block in cut.blocks(piece, SMALL_BLOCK):
-            tidy = tidy_words(block)
-            if tidy is None:
-                words.update((COARSE_ASCII if block.isascii() else COARSE)(block))
-            else:
-                if tidy[0]:
-                    words[tidy[0]] += 1
-                unspaced.update(tidy[1])
-            mark = (len(words), len(unspaced))
-            if not marks or marks[-1] != mark:
-                marks.append(mark)
+            words.update(coarse_words(block, cut.name) or cut.findall(block))
+    if whole:
+        return words
     pretokens: Counter[str] = Counter()
-    first, second = iter(words.items()), iter(unspaced.items())
-    done = (0, 0)
-    for mark in marks:
-        new_words = islice(first, mark[0] - done[0])
-        new_unspaced = ((spaced(word), n) for word, n in islice(second, mark[1] - done[1]))
-        for word, count in chain(new_words, new_unspaced):
-            for pretoken in cut.findall(word):
-                pretokens[pretoken] += count
-        done = mark
+    for word, count in words.items():
+        for pretoken in cut.findall(word):
+            pretokens[pretoken] += count
     return pretokens
 
 

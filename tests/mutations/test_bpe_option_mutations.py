@@ -184,11 +184,11 @@ def test_lt2_notices_counts_added_up_as_the_workers_finish(monkeypatch):
     caught(check_training, train, texts, 400, (), "first_seen")
 
 
-def test_lt2_notices_tidy_words_that_come_after_all_others(monkeypatch):
+def test_lt2_notices_words_that_are_not_counted_in_the_order_of_the_text(monkeypatch):
     texts = ["tidy words first\n", "then  untidy\tones", " and tidy again"]
     check_counting(count_pretokens, texts)
-    broken = with_source(pretokens, pretokens._count_by_words, "marks.append(mark)", "marks[:] = [mark]")
-    monkeypatch.setattr(pretokens, "_count_by_words", broken)
+    broken = with_source(pretokens, pretokens._count, "words.items()", "sorted(words.items())")
+    monkeypatch.setattr(pretokens, "_count", broken)
     caught(check_counting, count_pretokens, texts)
 
 

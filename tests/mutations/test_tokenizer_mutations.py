@@ -22,6 +22,7 @@ from working_with_text_data import (
     ByteTokenizer,
     StreamingDecoder,
     bpe,
+    coarse_words,
     fast_bpe,
     fast_encode,
     patterns,
@@ -220,20 +221,19 @@ def test_lt3_notices_white_space_as_python_sees_it(monkeypatch):
     encoding = to_tiktoken(tokenizer)
     texts = ["a\x1c\x1c b  c", "é!!\x1fa  b"]
     check_equals_tiktoken(tokenizer, encoding, texts)
-    broken = re.compile(r"\s*\S+|\s+").findall
-    monkeypatch.setattr(fast_encode, "COARSE", broken)
-    monkeypatch.setattr(fast_encode, "COARSE_ASCII", broken)
+    monkeypatch.setattr(coarse_words, "SPACES", coarse_words.SPACES + "\x1c\x1d\x1e\x1f")
     tokenizer.clear_cache()
     caught(check_equals_tiktoken, tokenizer, encoding, texts)
 
 
 def test_lt3_notices_a_cut_inside_white_space(monkeypatch):
-    """`str.split(" ")` may only cut where the space follows a letter; "\\n  x" must stay whole."""
+    """A word begins with all its white space: "\\n  x" must stay whole."""
     tokenizer = train_bpe(WHITE, 300)
     encoding = to_tiktoken(tokenizer)
     texts = ["a\n  b", "a  b", "a \n\n\n b", "a\t b"]
     check_equals_tiktoken(tokenizer, encoding, texts)
-    monkeypatch.setattr(patterns, "_UNTIDY", ())
+    broken = source_with(coarse_words, "coarse_words", "marked.replace(space + mark, space)", "marked")
+    monkeypatch.setattr(fast_encode, "coarse_words", broken)
     tokenizer.clear_cache()
     caught(check_equals_tiktoken, tokenizer, encoding, texts)
 

@@ -17,7 +17,7 @@ from working_with_text_data import (
     train_bpe_readable,
 )
 from working_with_text_data.bpe import explain_word
-from working_with_text_data.fast_encode import PieceCache
+from working_with_text_data.fast_encode import BlockCache
 from working_with_text_data.pretokens import read_blocks
 
 TEXT = "the cat sat on the mat; the dog sat on the log.\n" * 3
@@ -145,11 +145,12 @@ def test_specials_may_have_ids_with_gaps():
 
 
 def test_the_cache_is_bounded_and_does_not_change_ids():
-    cache = PieceCache(lambda piece: [len(piece)], limit=10)
-    for i in range(1000):
-        assert cache[str(i)] == [len(str(i))]
-        assert len(cache) <= 10
-    assert cache["x" * 1000] == [1000] and "x" * 1000 not in cache, "long pieces hardly ever come again"
+    cache = BlockCache(lambda pieces: [piece.encode() for piece in pieces], limit=10)
+    for i in range(0, 1000, 5):
+        block = [str(j) for j in range(i, i + 5)]
+        assert cache.look_up(block) == "".join(block).encode()
+        assert 0 < len(cache) <= 10
+    assert cache["x" * 1000] == b"x" * 1000 and "x" * 1000 not in cache, "long pieces hardly ever come again"
     tokenizer = train_bpe(TEXT, 300)
     first = tokenizer.encode_ordinary(TEXT)
     first.append(-1)  # the caller may change its list
