@@ -5,19 +5,12 @@ import random
 import pytest
 from cleaning_checks import (
     BOOK,
-    check_estimates,
     check_every_document_is_accounted_for,
-    check_exact_copies_are_found,
-    check_finds_are_datafogs,
-    check_identical_and_disjoint,
     check_lines_are_kept,
     check_mojibake_is_undone,
     check_nothing_depends_on_the_workers,
-    check_personal_data_table,
-    check_planted_near_copies,
     check_pre_filter_changes_nothing,
     check_quality_rules,
-    check_s_curve,
     check_talk_of_gutenberg_is_no_frame,
     check_the_book_comes_out_of_its_frame,
     check_whitespace_table,
@@ -25,8 +18,19 @@ from cleaning_checks import (
     mixed_corpus,
     prose,
 )
+from duplicate_checks import (
+    check_estimates,
+    check_exact_copies_are_found,
+    check_identical_and_disjoint,
+    check_planted_near_copies,
+    check_s_curve,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pii_checks import (
+    check_finds_are_datafogs,
+    check_personal_data_table,
+)
 
 from working_with_text_data import pii
 from working_with_text_data.cleaning import CleaningConfig, clean_documents

@@ -7,20 +7,24 @@ from concurrent.futures import as_completed
 import pytest
 from cleaning_checks import (
     BOOK,
-    check_estimates,
     check_every_document_is_accounted_for,
-    check_exact_copies_are_found,
     check_lines_are_kept,
     check_mojibake_is_undone,
     check_nothing_depends_on_the_workers,
-    check_personal_data_table,
-    check_planted_near_copies,
     check_pre_filter_changes_nothing,
     check_quality_rules,
-    check_s_curve,
     check_talk_of_gutenberg_is_no_frame,
     check_the_book_comes_out_of_its_frame,
     check_whitespace_table,
+)
+from duplicate_checks import (
+    check_estimates,
+    check_exact_copies_are_found,
+    check_planted_near_copies,
+    check_s_curve,
+)
+from pii_checks import (
+    check_personal_data_table,
 )
 
 from working_with_text_data import (
