@@ -46,9 +46,9 @@ def code_point_of(data):
 '''
 CODE_POINT_SOLUTION = """
 def code_point_of(data):
-    point = data[0] if len(data) == 1 else data[0] & 0b0111_1111 >> len(data)
+    point = data[0] if len(data) == 1 else data[0] & (0b0111_1111 >> len(data))
     for byte in data[1:]:
-        point = point << 6 | byte & 0b0011_1111
+        point = (point << 6) | (byte & 0b0011_1111)
     return point
 """
 
@@ -62,11 +62,11 @@ CODE_POINT = Exercise(
     hints=(
         "In the figure, which bits are blue? Only these belong to the number; read them from left to right.",
         "A following byte gives 6 bits: byte & 0b0011_1111. The first of n bytes gives 7 - n, but of 1 byte 7.",
-        "Begin with the first byte's own bits; for each byte after it: point = point << 6 | byte & 0b0011_1111.",
+        "Begin with the first byte's own bits; for each byte after it: point = (point << 6) | (byte & 0b0011_1111).",
     ),
     mistakes={
         "marker of the first byte": Mistake(
-            CODE_POINT_SOLUTION.replace(" & 0b0111_1111 >> len(data)", ""),
+            CODE_POINT_SOLUTION.replace(" & (0b0111_1111 >> len(data))", ""),
             "you kept the marker of the first byte (110, 1110 or 11110): it only says how many bytes there are",
         ),
         "marker of the others": Mistake(
@@ -82,9 +82,7 @@ CODE_POINT = Exercise(
             "you read the following bytes from the back: in UTF-8 the highest bits come first",
         ),
         "ascii cut": Mistake(
-            CODE_POINT_SOLUTION.replace(
-                "data[0] if len(data) == 1 else data[0] & 0b0111_1111 >>", "data[0] & 0b0111_1111 >>"
-            ),
+            CODE_POINT_SOLUTION.replace("data[0] if len(data) == 1 else data[0]", "data[0]"),
             "a single byte has a marker of one bit (0) and keeps 7; your mask leaves 6, and letters are lost",
         ),
         "first only": Mistake(
