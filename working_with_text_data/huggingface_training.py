@@ -10,7 +10,9 @@ The idea of each:
 - *Unigram*: begin with very many pieces, drop those that the likelihood of the text misses least, and cut a text
   so that the product of its pieces' probabilities is greatest (Kudo, arXiv 1804.10959).
 
-The last two start from the characters of the text, so a character that was never seen is unknown.
+The last two start from the characters of the text, so a character that was never seen is unknown. The library
+goes through hash tables for them: two runs find the same tokens and may number them differently, so save what
+was trained. BPE is the same every time.
 Left out: other normalisers and cutters than the usual ones. Notebook: 02 of this chapter.
 """
 

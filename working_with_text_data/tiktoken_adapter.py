@@ -168,5 +168,5 @@ def _plain(pattern: str) -> str:
     """A published pattern without what changes its speed only: possessive signs, and white space at the end
     of the text looked for first. So tiktoken's newest spelling of a pattern is known for the older one.
     """
-    plain = re.sub(r"([+*?}])\+", r"\1", pattern).replace(r"|\s+$", "")
+    plain = re.sub(r"([+*?]|\{\d+,?\d*\})\+", r"\1", pattern).replace(r"|\s+$", "")
     return plain + "+" if plain.endswith(r"|\s") else plain
