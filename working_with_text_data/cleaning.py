@@ -25,14 +25,14 @@ from typing import Any, Literal
 
 from utils.errors import UserError
 
-from .cleaning_stages import BatchStages, Outcome, TextStages
+from .cleaning_stages import Outcome, TextStages, clean_texts, set_stages
 from .documents import Document
 from .exact_duplicates import SeenBefore
 from .near_duplicate_filter import Engine, NearDuplicateFilter
-from .ordered_workers import map_in_order
 from .pii import TYPES as PII_TYPES
 from .quality import RULES, QualityRules
 from .tidy_text import UnicodeForm
+from .worker_pool import map_in_order
 
 EDITS = ("mojibake", "surrogates", "unicode", "boilerplate", "whitespace", "pii")
 REASONS = (
@@ -182,8 +182,9 @@ def _outcomes(
             held.append(chunk)
             yield [document.text for document in chunk]
 
-    with contextlib.closing(map_in_order(BatchStages, (config,), texts(), workers)) as results:
-        for _, found in results:
+    work = map_in_order(clean_texts, texts(), workers, setup=set_stages, setup_args=(config,))
+    with contextlib.closing(work) as results:
+        for found in results:
             yield from zip(held.pop(0), found, strict=True)
 
 

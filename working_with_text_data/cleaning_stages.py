@@ -117,14 +117,18 @@ class TextStages:
         return None
 
 
-class BatchStages:
+_stages: TextStages  # of this process, set once by set_stages
+
+
+def set_stages(config: CleaningConfig) -> None:
+    """Make the stages of a worker process, which load their tables once."""
+    global _stages
+    _stages = TextStages(config)
+
+
+def clean_texts(texts: Sequence[str]) -> list[Outcome]:
     """`TextStages` over a list of texts: what a worker process does."""
-
-    def __init__(self, config: CleaningConfig) -> None:
-        self._stages = TextStages(config)
-
-    def __call__(self, texts: Sequence[str]) -> list[Outcome]:
-        return [self._stages(text) for text in texts]
+    return [_stages(text) for text in texts]
 
 
 def _note(edits: list[str], name: str, before: str, after: str) -> str:

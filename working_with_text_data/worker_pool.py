@@ -1,8 +1,9 @@
 """Share work out to processes and get the results back in order.
 
-The idea: BPE is pure Python, and one process runs Python on one core. Counting the words of a block and
-encoding a text need nothing from their neighbours, so several processes do them at once, and the results
-are taken in the order in which the work was given out: nobody can tell how many processes there were.
+The idea: the work is pure Python, and one process runs Python on one core. Counting the words of a block,
+encoding a text and cleaning a document need nothing from their neighbours, so several processes do them at
+once, and the results are taken in the order in which the work was given out: nobody can tell how many
+processes there were.
 
 At most a few pieces of work are on their way at any time, so a stream longer than the memory passes
 through. The processes are spawned, not forked: each is a fresh Python, alike on every system and safe
@@ -14,7 +15,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from typing import Any, Literal, TypeVar
 
 from utils.errors import RunFailure, UserError
@@ -33,7 +34,7 @@ def map_in_order(
     *,
     setup: Callable[..., None] | None = None,
     setup_args: tuple[Any, ...] = (),
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`map(function, items)` by `workers` processes, results in the order of the items.
 
     Args:

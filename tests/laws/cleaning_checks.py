@@ -7,9 +7,7 @@ never by the code under test.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from collections import Counter
 
 from working_with_text_data import (
@@ -133,16 +131,6 @@ def _compare_with_workers(texts: list[str], workers: int) -> None:
         "order of the work, or the first of two copies is whichever was quicker"
     )
     assert together == alone, "the account depends on the number of workers"
-
-
-def makes_identity():
-    """For a worker process, which imports what it runs by name."""
-    return lambda item: item
-
-
-def makes_death():
-    """A worker that is killed at its first piece of work, as by a system that has no memory left."""
-    return lambda item: os.kill(os.getpid(), signal.SIGKILL)
 
 
 # --- newlines ----------------------------------------------------------------------------------------

@@ -81,14 +81,14 @@ def test_documents_counted_when_read_and_not_when_judged_are_caught(monkeypatch)
 
 
 def test_results_taken_as_they_come_are_caught(monkeypatch):
-    def whoever_is_first(make_function, arguments, items, workers):
+    def whoever_is_first(function, items, workers, *, setup, setup_args):
         from concurrent.futures import ThreadPoolExecutor
 
-        function = make_function(*arguments)
+        setup(*setup_args)
         with ThreadPoolExecutor(workers) as pool:
-            futures = {pool.submit(function, item): item for item in items}
+            futures = [pool.submit(function, item) for item in items]
             for future in reversed(list(as_completed(futures))):
-                yield futures[future], future.result()
+                yield future.result()
 
     monkeypatch.setattr(cleaning, "map_in_order", whoever_is_first)
     # The outcomes of one chunk meet the documents of another: texts and places no longer fit.

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from cleaning_checks import makes_death, makes_identity, prose
+from cleaning_checks import prose
 
 from utils.config import load_config
-from utils.errors import RunFailure, UserError
+from utils.errors import UserError
 from utils.timing import MemorySampler
 from working_with_text_data import clean as clean_command
-from working_with_text_data import optional_packages, ordered_workers
+from working_with_text_data import optional_packages
 from working_with_text_data.clean import CleanConfig, clean, main, report_path
 from working_with_text_data.cleaning import EDITS, REASONS, CleaningConfig, Counters, clean_documents
 from working_with_text_data.documents import Document, load_documents
@@ -275,28 +275,6 @@ def test_personal_data_in_a_dense_text_is_found_once_each():
     after, kinds = replace_pii(text)
     assert kinds == ["EMAIL", "PHONE"] * 2_000
     assert "@" not in after and find_pii(after) == []
-
-
-# --- workers ------------------------------------------------------------------------------------------
-
-
-def test_a_worker_that_dies_is_a_failure_with_a_reason():
-    with pytest.raises(RunFailure, match="worker process ended"):
-        list(ordered_workers.map_in_order(makes_death, (), [1, 2, 3], workers=1))
-
-
-def test_the_input_is_read_only_a_little_ahead():
-    taken = []
-
-    def items():
-        for number in range(1_000):
-            taken.append(number)
-            yield number
-
-    results = ordered_workers.map_in_order(makes_identity, (), items(), workers=1)
-    assert next(results) == (0, 0)
-    assert len(taken) <= 3, "the whole stream was read into a queue"
-    results.close()
 
 
 # --- the command --------------------------------------------------------------------------------------
