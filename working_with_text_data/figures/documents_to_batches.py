@@ -31,11 +31,10 @@ __all__ = [
     "draw_sides",
     "draw_stations",
     "draw_times_asked",
-    "draw_zipf_and_lengths",
 ]
 
-SIDE_COLOURS = ("#eeeeee", "#9ecae9", ORANGE, "#7f0000")  # nobody, training, validation, both
-SIDE_NAMES = ("in no window", "training", "validation", "in both: a leak")
+SIDE_COLOURS = ("#eeeeee", "#9ecae9", ORANGE, "#7f0000")  # no text, training, validation, both
+SIDE_NAMES = ("no text here", "training", "validation", "in both: a leak")
 
 
 def draw_account(dropped: Mapping[str, int], kept: int) -> Figure:
@@ -53,25 +52,6 @@ def draw_account(dropped: Mapping[str, int], kept: int) -> Figure:
     return fig
 
 
-def draw_zipf_and_lengths(lengths: Mapping[str, Sequence[int]], ranked: Mapping[str, Any]) -> Figure:
-    """Left: documents by length. Right: the share of each word by its rank, (ranks, shares), both logarithmic."""
-    import matplotlib.pyplot as plt
-
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3))
-    edges = np.linspace(0, max(max(values) for values in lengths.values()), 41).tolist()
-    for name, values in lengths.items():
-        left.hist(values, bins=edges, alpha=0.6, label=name)
-    left.set(xlabel="words in a document", ylabel="documents", title="lengths")
-    for name, (ranks, shares) in ranked.items():
-        right.plot(ranks, shares, ".-", label=name)
-    right.set(
-        xscale="log", yscale="log", xlabel="rank of the word", ylabel="share of all words", title="words"
-    )
-    for ax in (left, right):
-        ax.legend()
-    return fig
-
-
 def draw_estimates(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     """(true likeness, estimate) of pairs of texts, a panel for each number of hash functions."""
     import matplotlib.pyplot as plt
@@ -86,7 +66,7 @@ def draw_estimates(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Figure
 
 
 def draw_sides(maps: Mapping[str, Any]) -> Figure:
-    """Who is asked for which token: (documents, places) of 0 nobody, 1 training, 2 validation, 3 both."""
+    """Who is asked for which token: (documents, places) of 0 no text, 1 training, 2 validation, 3 both."""
     import matplotlib.pyplot as plt
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -105,22 +85,22 @@ def draw_sides(maps: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def draw_leaks(
-    measured: Mapping[str, Sequence[tuple[float, float]]], formula: Sequence[tuple[float, float]]
-) -> Figure:
-    """The share of validation questions that were trained on against the overlap; points measured, line expected."""
+def draw_leaks(measured: Mapping[float, Sequence[tuple[float, float]]]) -> Figure:
+    """Validation questions that were trained on against the overlap k: measured for each v, and 1 − vᵏ⁻¹."""
     import matplotlib.pyplot as plt
 
     fig, ax = plt.subplots(figsize=(6.8, 3.2))
-    ax.plot(*zip(*formula, strict=True), color=QUIET, ls="--", lw=1, label="1 − vᵏ⁻¹")
-    for look, (name, points) in zip(("o", "s", "^"), measured.items(), strict=False):
-        ax.plot(*zip(*points, strict=True), look, ms=7, label=name)
-    ticks = [int(k) for k, _ in formula]
+    for look, colour, (v, points) in zip("os^D", PALETTE, measured.items(), strict=False):
+        ks = np.geomspace(1, max(k for k, _ in points), 60)
+        ax.plot(ks, 1 - v ** (ks - 1), color=colour, ls="--", lw=1)
+        ax.plot(*zip(*points, strict=True), look, color=colour, ms=7, label=f"v = {v:g} held out")
+    ax.plot([], [], color=QUIET, ls="--", lw=1, label="1 − vᵏ⁻¹")
+    ticks = sorted({int(k) for points in measured.values() for k, _ in points})
     ax.set(xlabel="k: windows that ask for the same token", ylabel="leaked questions", ylim=(-0.05, 1.08))
     ax.set_xscale("log", base=2)
     ax.set_xticks(ticks, list(map(str, ticks)))
     ax.minorticks_off()
-    ax.legend(loc="center right")
+    ax.legend(loc="lower right")
     return fig
 
 
