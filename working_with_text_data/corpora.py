@@ -50,11 +50,11 @@ class Corpus:
 
 
 def _storyland(*, max_documents: int | None, seed: int, n_bytes: int | None = None) -> Iterable[str]:
-    from .storyland import story_corpus
+    from .storyland import iter_story_corpus
 
     if n_bytes is None and max_documents is not None:
-        return story_corpus(n_stories=max_documents, seed=seed)
-    return story_corpus(n_bytes=STORYLAND_BYTES if n_bytes is None else n_bytes, seed=seed)
+        return iter_story_corpus(n_stories=max_documents, seed=seed)
+    return iter_story_corpus(n_bytes=STORYLAND_BYTES if n_bytes is None else n_bytes, seed=seed)
 
 
 def _pydoc(*, max_documents: int | None, seed: int) -> Iterator[str]:

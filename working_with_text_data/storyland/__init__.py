@@ -19,10 +19,11 @@ from working_with_text_data.storyland.corpus import (
     MAX_SEED,
     PLOTS,
     Story,
+    iter_story_corpus,
     main,
     stories,
     story_corpus,
     tell,
 )
 
-__all__ = ["MAX_SEED", "PLOTS", "Story", "main", "stories", "story_corpus", "tell"]
+__all__ = ["MAX_SEED", "PLOTS", "Story", "iter_story_corpus", "main", "stories", "story_corpus", "tell"]

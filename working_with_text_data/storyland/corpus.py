@@ -13,6 +13,7 @@ the truth of every story is known. Leaves out: instructions
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -70,25 +71,38 @@ def stories(seed: int = 0) -> Iterator[Story]:
         index += 1
 
 
-def story_corpus(n_bytes: int | None = None, seed: int = 0, *, n_stories: int | None = None) -> list[str]:
-    """Texts of different stories: ``n_stories`` of them, or as many as make ``n_bytes`` of UTF-8.
+def iter_story_corpus(
+    n_bytes: int | None = None, seed: int = 0, *, n_stories: int | None = None
+) -> Iterator[str]:
+    """`story_corpus` one text at a time: what stays in memory is 16 bytes a story, to tell them apart.
 
     Raises ``ValueError`` unless exactly one of the two sizes is given.
     """
     if (n_bytes is None) == (n_stories is None):
         raise ValueError("story_corpus needs exactly one of n_bytes and n_stories")
-    texts: list[str] = []
-    seen: set[str] = set()
+    return _different_texts(n_bytes, n_stories, seed)
+
+
+def _different_texts(n_bytes: int | None, n_stories: int | None, seed: int) -> Iterator[str]:
+    seen: set[bytes] = set()
     size = 0
     for story in stories(seed):
-        if (size >= n_bytes) if n_bytes is not None else (len(texts) >= n_stories):  # type: ignore[operator]
-            break
-        if story.text in seen:
-            continue
-        seen.add(story.text)
-        texts.append(story.text)
-        size += len(story.text.encode())
-    return texts
+        if (size >= n_bytes) if n_bytes is not None else (len(seen) >= n_stories):  # type: ignore[operator]
+            return
+        text = story.text.encode()
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        if digest not in seen:
+            seen.add(digest)
+            size += len(text)
+            yield story.text
+
+
+def story_corpus(n_bytes: int | None = None, seed: int = 0, *, n_stories: int | None = None) -> list[str]:
+    """Texts of different stories: ``n_stories`` of them, or as many as make ``n_bytes`` of UTF-8.
+
+    Raises ``ValueError`` unless exactly one of the two sizes is given.
+    """
+    return list(iter_story_corpus(n_bytes, seed, n_stories=n_stories))
 
 
 def _records(kind: str, seed: int) -> Iterator[dict[str, Any]]:
