@@ -75,7 +75,7 @@ class HuggingFaceTokenizer:
             )
         self._json = json.dumps(data, ensure_ascii=False)
         self._plain = _from_json(_without_names(json.loads(self._json), self._special))
-        ids = self._whole.get_vocab(with_added_tokens=True)
+        ids = _ids(data)
         if not ids:
             raise UserError("this tokenizer has an empty vocabulary: train it, or load another file")
         spelled = speller(data)
@@ -299,6 +299,14 @@ def _without_names(data: dict[str, Any], special: SpecialTokens) -> dict[str, An
     if model.get("unk_token") in rename:
         model["unk_token"] = rename[model["unk_token"]]
     return data
+
+
+def _ids(data: dict[str, Any]) -> dict[str, int]:
+    """Word → id of the whole vocabulary, added tokens included."""
+    vocabulary = data["model"]["vocab"]
+    if not isinstance(vocabulary, dict):  # Unigram: [word, score] in the order of the ids
+        vocabulary = {word: token_id for token_id, (word, _) in enumerate(vocabulary)}
+    return vocabulary | {added["content"]: added["id"] for added in data["added_tokens"]}
 
 
 def _unknown_id(model: dict[str, Any], ids: dict[str, int]) -> int | None:
