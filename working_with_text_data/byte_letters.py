@@ -5,7 +5,7 @@ one visible letter: the 188 bytes that print as themselves in Latin-1 keep their
 letters from U+0100 on. A space becomes "Ġ", a newline "Ċ"; that is why such files are full of "Ġthe".
 
 Source: the file `encoder.py` published with GPT-2 (Radford et al. 2019).
-Left out: everything else about these files (`huggingface_adapter`, `tiktoken_ranks`). Notebook: 02 of this chapter.
+Left out: everything else about these files (`huggingface_adapter`, `tiktoken_ranks`). Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

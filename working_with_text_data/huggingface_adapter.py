@@ -17,7 +17,7 @@ Three promises take some care:
 
 Left out: pairs of sentences, padding and truncation (switched off when a file is loaded: they would cut a
 text silently), and the post-processor that adds [CLS]. Export of our own: `huggingface_export`.
-Notebook: 02 of this chapter.
+Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

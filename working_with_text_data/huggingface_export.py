@@ -10,7 +10,7 @@ possessive but "any number of threes", `$` ends every line and `(?s:` is unknown
 words. And a special token spelled like a learned token would share one id with it: refused.
 
 Source: the file format of `tokenizers` 0.2x. Left out: chat templates; loading (`huggingface_adapter`).
-Notebook: 02 of this chapter.
+Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

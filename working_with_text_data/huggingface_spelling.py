@@ -6,7 +6,7 @@ token that continues a word (BERT), "</w>" for one that ends it (CLIP). Undone t
 a text are the bytes of its tokens joined, which is what streaming needs.
 
 Source: `decoders` of `tokenizers` 0.2x. Left out: what a decoder does to the whole text (the first space of
-SentencePiece taken away, spaces before punctuation), and CTC, which is for speech. Notebook: 02.
+SentencePiece taken away, spaces before punctuation), and CTC, which is for speech. Notebook: 03.
 """
 
 from __future__ import annotations

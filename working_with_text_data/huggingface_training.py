@@ -13,7 +13,7 @@ The idea of each:
 The last two start from the characters of the text, so a character that was never seen is unknown. The library
 goes through hash tables for them: two runs find the same tokens and may number them differently, so save what
 was trained. BPE is the same every time.
-Left out: other normalisers and cutters than the usual ones. Notebook: 02 of this chapter.
+Left out: other normalisers and cutters than the usual ones. Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The idea: a cut is a byte offset of the text, so cuts of different tokenizers can be compared although their ids
 cannot. Where all of them cut, the text falls into *stretches* that can be laid side by side.
 
-Left out: how it looks (`inspect_terminal`, `inspect_html`). Notebook: 02 of this chapter.
+Left out: how it looks (`inspect_terminal`, `inspect_html`). Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

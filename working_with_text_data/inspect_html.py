@@ -5,7 +5,7 @@ colours for light and for dark, and a page (`html_page`) forbids scripts besides
 stays text. Hovering over a token shows its id and bytes. Each report stays below about 300 kB: what
 does not fit is left out of the picture, said so, and counted all the same.
 
-Left out: interaction, which the chat's pages add. Notebook: 02 of this chapter.
+Left out: interaction, which the chat's pages add. Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The idea: "compression", "coverage" and "fertility" mean something else in every
 what is divided by what, counts are kept beside the ratios, and bits make vocabularies of different
 size comparable: with a larger vocabulary there are fewer tokens, but each id costs more.
 
-Left out: statistics of whole corpora (`tokenizer_report`, `text_statistics`). Notebook: 02 of this chapter.
+Left out: statistics of whole corpora (`tokenizer_report`, `text_statistics`). Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

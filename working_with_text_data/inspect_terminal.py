@@ -5,7 +5,7 @@ are signs, so nothing in a text can move the cursor or change a colour.
 
 Side by side, a line holds the same part of the text for every tokenizer; "≠" stands between the columns
 where they cut it in different places. Needs a terminal of 256 colours.
-Left out: pages in HTML (`inspect_html`). Notebook: 02 of this chapter.
+Left out: pages in HTML (`inspect_html`). Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

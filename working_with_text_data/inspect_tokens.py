@@ -8,7 +8,7 @@ cuts are seen. This module is the one door: rows (`token_rows`), numbers (`inspe
 (`token_prices`), tokenizers side by side (`inspect_compare`), in a terminal (`inspect_terminal`) or as a
 page of HTML that needs nothing else (`inspect_html`). All of them are functions, to be used in a notebook.
 
-Left out: whole corpora (`tokenizer_report`, `text_statistics`). Notebook: 02 of this chapter.
+Left out: whole corpora (`tokenizer_report`, `text_statistics`). Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Special tokens are cut out by our own rule before tiktoken sees the text: where 
 own choice depends on the order of a hash table.
 
 Source: tiktoken 0.14, `core.py`. Left out: training (`fast_bpe`) and the rank files (`tiktoken_ranks`).
-Notebook: 02 of this chapter.
+Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ by its sha256, and the error of a machine without a network names the file, its 
 
 Source: Radford et al. 2019 for GPT-2; tiktoken's `openai_public.py` for addresses, sums and special ids.
 Left out: training (`fast_bpe`); tiktoken's own engine on the same tables (`tiktoken_adapter`).
-Notebook: 02 of this chapter.
+Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

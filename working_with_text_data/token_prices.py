@@ -7,7 +7,7 @@ million* tokens, the unit that the providers' pages use, for what is sent (input
     small-model: 0.15        # one price for both
     large-model: {input: 2.50, output: 10.00}
 
-Left out: discounts for cached or batched tokens: give them a row of their own. Notebook: 02 of this chapter.
+Left out: discounts for cached or batched tokens: give them a row of their own. Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

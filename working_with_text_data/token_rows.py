@@ -4,7 +4,7 @@ The idea: a token is a run of bytes, not of characters. So a row says where its 
 space as signs, and shows raw bytes where a character is cut in two. A tokenizer that changes text (WordPiece
 folds case, drops white space) is asked for the bytes of the text that each token stands for.
 
-Left out: colours (`inspect_terminal`, `inspect_html`) and counts (`inspect_statistics`). Notebook: 02.
+Left out: colours (`inspect_terminal`, `inspect_html`) and counts (`inspect_statistics`). Notebook: 03.
 """
 
 from __future__ import annotations
