@@ -12,6 +12,7 @@ script that uses workers needs `if __name__ == "__main__":` around what it runs.
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, TypeVar
@@ -45,7 +46,8 @@ def encode_stream(
     `items` is read a few chunks ahead.
 
     Raises:
-        UserError: a number of workers that makes no sense, or chunks of no size.
+        UserError: a number of workers that makes no sense, chunks of no size, or a tokenizer that cannot
+            be sent.
         RunFailure: a worker that died, for instance because memory ran out.
     """
     check_workers(workers)
@@ -55,6 +57,12 @@ def encode_stream(
         for what, text in items:
             yield what, _encode(tokenizer, text, end)
         return
+    try:
+        pickle.dumps(tokenizer)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"a {type(tokenizer).__name__} cannot be sent to worker processes ({error}): use workers=0"
+        ) from None
     waiting: deque[list[T]] = deque()  # what belongs to the chunks under way
 
     def chunks() -> Iterator[list[str]]:

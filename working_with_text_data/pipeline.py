@@ -143,7 +143,7 @@ class _Pipeline:
         meter = Meter(self.bar.begin("split", stream.n_bytes))
         made = self._run(
             "split",
-            [self._key(stream), shares, HOLD_BYTES],
+            [self._key(stream), shares],
             lambda folder: stages.split(SplitStream(meter(stream.open()), **shares), folder),
             meter,
         )
@@ -196,7 +196,7 @@ class _Pipeline:
             def opened() -> Any:
                 return stages.StoredSides(self.out / "split", report)
         else:
-            source = key_of([self._key(documents), shares, HOLD_BYTES])
+            source = key_of([self._key(documents), shares])
 
             def opened() -> Any:
                 return SplitStream(documents.open(), **shares)
@@ -221,7 +221,7 @@ class _Pipeline:
 
     def _shares(self) -> dict[str, Any]:
         shares = {name: getattr(self.config, name) for name in ("val_fraction", "test_fraction", "seed")}
-        return {**shares, "method": self.config.split_method}
+        return {**shares, "method": self.config.split_method, "hold_bytes": HOLD_BYTES}
 
     def _key(self, stream: _Stream) -> str:
         """The key of a stream, read through for it where it is not known."""

@@ -105,6 +105,7 @@ def preprocess(config: PreprocessConfig, *, on_document: OnDocument | None = Non
             test_fraction=config.test_fraction,
             seed=config.seed,
             method=config.split_method,
+            hold_bytes=HOLD_BYTES,
         )
 
     # Everything that decides which documents there are and where they go; not where they lie.
