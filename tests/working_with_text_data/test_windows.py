@@ -10,8 +10,8 @@ import torch
 from scipy.stats import chisquare
 
 from utils.errors import UserError
-from working_with_text_data.shuffling import draw, shuffled
-from working_with_text_data.windows import BatchLoader, NextTokenPredictionDataset, window_count
+from working_with_text_data.shuffling import draw, draws, shuffled
+from working_with_text_data.windows import BatchLoader, LMDataset, NextTokenPredictionDataset, window_count
 
 
 class TestShuffling:
@@ -57,6 +57,7 @@ class TestShuffling:
 
 
 PINNED_ORDER = [0, 3, 5, 4, 6, 2, 1, 7]
+PINNED_OFFSETS = [284, 647, 88, 653, 656]
 PINNED_DRAWS = [936, 185, 148, 883]
 
 
@@ -90,6 +91,57 @@ class TestDataset:
             NextTokenPredictionDataset([1, 2, 3, 4], 4)
         with pytest.raises(UserError, match="stride 0"):
             NextTokenPredictionDataset([1, 2, 3, 4], 2, 0)
+
+
+class TestLMDataset:
+    def test_it_is_the_dataset_whose_windows_touch(self):
+        ours, theirs = LMDataset(list(range(50)), 7), NextTokenPredictionDataset(list(range(50)), 7, 7)
+        assert len(ours) == len(theirs) == 49 // 7
+        for a, b in zip(ours, theirs, strict=True):
+            assert all(map(torch.equal, a, b))
+
+    def test_the_truncation_is_as_documented(self):
+        for n, block in [(50, 7), (51, 7), (8, 7), (1000, 64)]:
+            data = LMDataset(list(range(n)), block)
+            assert n - 1 - int(data[-1][1][-1]) == (n - 1) % block
+            assert len(data) == (n - 1) // block
+
+    def test_what_does_not_fit_names_block_size(self):
+        with pytest.raises(UserError, match="block_size is 8 but the text has only 8 tokens"):
+            LMDataset(range(8), 8)
+        with pytest.raises(UserError, match="block_size is 0"):
+            LMDataset(range(8), 0)
+
+
+class TestRandomOffsets:
+    def test_settings_that_do_not_go_together_are_refused(self):
+        with pytest.raises(UserError, match="sampling is 'anywhere': choose tiles or random_offsets"):
+            BatchLoader(range(100), 2, 4, sampling="anywhere")
+        with pytest.raises(UserError, match="shuffle=False has no order to keep"):
+            BatchLoader(range(100), 2, 4, sampling="random_offsets", shuffle=False)
+
+    def test_one_way_of_sampling_does_not_go_on_with_the_others_state(self):
+        tiles, drawn = (BatchLoader(range(100), 2, 4, sampling=s) for s in ("tiles", "random_offsets"))
+        with pytest.raises(UserError, match="for sampling tiles, the loader has random_offsets"):
+            drawn.load_state_dict(tiles.state_dict())
+
+    def test_a_state_of_before_there_was_a_choice_means_tiles(self):
+        loader = BatchLoader(range(100), 2, 4)
+        state = loader.state_dict()
+        del state["sampling"]
+        loader.load_state_dict(state)
+
+    def test_epochs_are_as_long_as_with_tiles(self):
+        loader = BatchLoader(range(101), 5, 10, sampling="random_offsets")
+        next(loader), next(loader)
+        assert (loader.epoch, loader.position) == (1, 0)
+
+    def test_a_text_of_one_window_is_enough(self):
+        x, y = next(BatchLoader([1, 2, 3, 4, 5], 3, 4, sampling="random_offsets"))
+        assert x.tolist() == [[1, 2, 3, 4]] * 3 and y.tolist() == [[2, 3, 4, 5]] * 3
+
+    def test_draws_are_pinned_for_ever(self):
+        assert draws(np.arange(5), 1000, seed=42, epoch=1).tolist() == PINNED_OFFSETS
 
 
 class TestBatchLoader:
