@@ -135,7 +135,7 @@ def label_of(documents: Iterable[Document], label: Label | None) -> Callable[[Do
 
 
 def _meta_label(document: Document) -> Any:
-    return (getattr(document, "meta", None) or {}).get("label")
+    return (document.meta or {}).get("label")
 
 
 def count_labels(
@@ -152,8 +152,8 @@ def count_labels(
 def label_gap(labels: Mapping[str, Mapping[str, int]]) -> float:
     """The largest difference between a label's share of training and of another side that is not empty.
 
-    >>> label_gap({"train": {"ham": 8, "spam": 2}, "val": {"ham": 1, "spam": 1}, "test": {}})
-    0.3
+    >>> label_gap({"train": {"ham": 6, "spam": 2}, "val": {"ham": 1, "spam": 1}, "test": {}})
+    0.25
     """
     train = labels.get("train", {})
     size = sum(train.values())

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from dataclasses import dataclass, field
 
 import pytest
 from data_checks import documents_of, unique_texts
@@ -80,18 +79,14 @@ class TestRefusals:
             split_documents(documents_of(["a", "b"]), stratify=True, label=len, method="threshold")
 
 
-@dataclass(frozen=True)
-class Labelled:
-    text: str
-    source: str = "made"
-    index: int = 0
-    meta: dict = field(default_factory=dict)
+def labelled(text: str, meta: dict | None = None) -> Document:
+    return Document(text, "made", 0, meta)
 
 
 class TestClasses:
     def test_the_label_in_the_meta_is_counted(self):
-        documents = [Labelled(text, meta={"label": n % 2}) for n, text in enumerate(unique_texts(10))]
-        documents.append(Labelled("no label"))
+        documents = [labelled(text, meta={"label": n % 2}) for n, text in enumerate(unique_texts(10))]
+        documents.append(labelled("no label"))
         report = split_documents(documents, val_fraction=0.3).report
         total = {name: sum(side[name] for side in report.labels.values()) for name in ("0", "1", "(none)")}
         assert total == {"0": 5, "1": 5, "(none)": 1}
@@ -101,7 +96,7 @@ class TestClasses:
         rows = [(text, name) for text in unique_texts(30) for name in ("spam", "ham")]
         answers = set()
         for order in (rows, rows[::-1]):
-            documents = [Labelled(text, meta={"label": name}) for text, name in order]
+            documents = [labelled(text, meta={"label": name}) for text, name in order]
             split = split_documents(documents, val_fraction=0.2, stratify=True)
             assert not {d.text for d in split.train} & {d.text for d in split.val}
             answers.add(frozenset(d.text for d in split.val))
@@ -109,7 +104,7 @@ class TestClasses:
 
     def test_pieces_of_a_cut_document_keep_its_meta(self):
         text = " ".join(unique_texts(1, words=4_000))
-        split = split_documents([Labelled(text, meta={"label": "book"})], val_fraction=0.2)
+        split = split_documents([labelled(text, meta={"label": "book"})], val_fraction=0.2)
         assert {d.meta["label"] for d in split.train + split.val} == {"book"}
 
     def test_the_gap_is_the_largest_difference_of_shares(self):
