@@ -14,7 +14,7 @@ The ladder has three rungs, each of them the one before and one thing more:
 3. `train_bpe_readable`: special tokens are cut out before that, and get ids of their own.
 
 Papers: Gage 1994 (the compression trick); Sennrich, Haddow, Birch, arXiv 1508.07909 (for words);
-Radford et al. 2019, section 2.2 (on bytes, with a pattern). Left out: speed. Notebook: 01 of this chapter.
+Radford et al. 2019, section 2.2 (on bytes, with a pattern). Left out: speed. Notebook: 02 of this chapter.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Two options change how text is cut, and are part of a tokenizer's identity:
   token as in the middle of a sentence. GPT-2's tokenizers call it `add_prefix_space`.
 
 Sources: the patterns of tiktoken's public encodings, in the form of release 0.14. Left out: counting
-the pieces (`pretokens`). Notebook: 01 of this chapter.
+the pieces (`pretokens`). Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ a dict, the order of the files or the number of workers.
 - `huggingface`: smallest ids too, with the single bytes numbered as GPT-2 does, which is how the
   byte-level trainer of `tokenizers` numbers its alphabet.
 
-Left out: ties broken by length or by chance. Notebook: 01 of this chapter.
+Left out: ties broken by length or by chance. Notebook: 02 of this chapter.
 """
 
 from __future__ import annotations
