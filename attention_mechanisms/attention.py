@@ -136,7 +136,13 @@ def attend(
         causal = False  # the newest token may look at everything: nothing to mask while decoding
     if backend == "auto":
         backend = choose_backend(
-            q, k, masked=mask is not None, causal=causal, window=window, biased=bias is not None, dropout=dropout
+            q,
+            k,
+            masked=mask is not None,
+            causal=causal,
+            window=window,
+            biased=bias is not None,
+            dropout=dropout,
         )
     if backend == "manual":
         weights = attention_weights(q, k, mask, causal=causal, window=window, bias=bias)  # (B, H, Q, K)

@@ -24,7 +24,9 @@ from attention_mechanisms.masks import visible
 BLOCK_ROWS = 64
 
 
-def grouped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+def grouped(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
     """q (B, H, Q, D) over k, v (B, H_kv, K, D) -> (B, H, Q, D_v); `mask` and `bias` broadcast to (B, H, Q, K)."""
     batch, n_head, q_len, _ = q.shape
     n_kv, k_len = k.size(1), k.size(2)
@@ -37,7 +39,7 @@ def grouped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, bias: T
         if mask is not None:
             table = table.masked_fill(~mask, torch.finfo(table.dtype).min)
         scores = table.view(batch, n_kv, -1, k_len)
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+    weights = scores.softmax(dim=-1, dtype=wide(scores)).to(v.dtype)
     out = (weights @ v).view(batch, n_head, q_len, v.size(-1))
     if mask is not None:
         out = out.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
@@ -85,7 +87,7 @@ class _Blocks(torch.autograd.Function):
             end = min(begin + block, length)
             scores = torch.bmm(q[:, begin:end] * scale, k[:, :end].transpose(1, 2))  # (BH, rows, end)
             scores[:, :, begin:] += future[: end - begin, : end - begin]
-            p = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
+            p = scores.softmax(dim=-1, dtype=wide(scores)).to(q.dtype)
             out[:, begin:end] = torch.bmm(p, v[:, :end])
             shares.append(p)
         ctx.save_for_backward(q, k, v, out, *shares)
@@ -99,8 +101,8 @@ class _Blocks(torch.autograd.Function):
         length, block = q.size(1), ctx.block
         scale = 1 / math.sqrt(q.size(-1))
         dq = torch.empty_like(q)
-        dk, dv = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
-        inner = (grad.float() * out.float()).sum(dim=-1, keepdim=True)  # (BH, T, 1)
+        dk, dv = (torch.zeros(x.shape, dtype=wide(x), device=x.device) for x in (k, v))
+        inner = (grad.to(wide(out)) * out).sum(dim=-1, keepdim=True)  # (BH, T, 1)
         for begin, p in zip(range(0, length, block), shares, strict=True):
             end = min(begin + block, length)
             d_out = grad[:, begin:end]
@@ -111,6 +113,11 @@ class _Blocks(torch.autograd.Function):
             dk[:, :end] += torch.bmm(ds.transpose(1, 2), q[:, begin:end])
         shape = (*ctx.shape, length, -1)
         return dq.view(shape), dk.to(k.dtype).view(shape), dv.to(v.dtype).view(shape), None
+
+
+def wide(x: Tensor) -> torch.dtype:
+    """The dtype for sums over many tokens: at least float32."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _future(block: int, like: Tensor) -> Tensor:

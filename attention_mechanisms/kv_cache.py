@@ -71,7 +71,11 @@ class KVCache:
     @property
     def nbytes(self) -> int:
         """Bytes held for keys and values, whether filled or not."""
-        return sum(store.nbytes for layer in self.layers for store in layer.stores)
+        return sum(tensor.nbytes for tensor in self.tensors())
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that holds keys and values, layer by layer."""
+        return [tensor for layer in self.layers for store in layer.stores for tensor in store.tensors()]
 
     def layer(self, index: int) -> LayerCache:
         """The view of one layer that its attention appends to."""

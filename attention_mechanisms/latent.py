@@ -29,7 +29,7 @@ from attention_mechanisms.attention import attend, attention_weights, masked_sof
 from attention_mechanisms.kv_cache import KVCache, LatentKVCache, LayerCache
 from attention_mechanisms.masks import combine_masks
 from attention_mechanisms.multi_head import AttentionConfig, MultiHeadAttention, rope_scaling
-from attention_mechanisms.positions import RotaryPositions, alibi_slopes
+from attention_mechanisms.positions import RotaryPositions
 from utils.errors import UserError
 
 PATHS = ("auto", "naive", "absorbed")
@@ -82,10 +82,7 @@ class LatentAttention(MultiHeadAttention):
                 layout=config.rope_layout,
                 scaling=rope_scaling(config),
             )
-        self.slopes: Tensor | None
-        self.register_buffer(
-            "slopes", alibi_slopes(self.n_head) if config.position == "alibi" else None, persistent=False
-        )
+        self.alibi = config.position == "alibi"
 
     @classmethod
     def check(cls, config: AttentionConfig) -> None:
@@ -94,7 +91,12 @@ class LatentAttention(MultiHeadAttention):
 
     @classmethod
     def make_cache(
-        cls, config: AttentionConfig, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str
+        cls,
+        config: AttentionConfig,
+        batch: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device | str,
     ) -> KVCache:
         """One latent and one rotary key a token, whatever the number of heads."""
         return LatentKVCache(config.n_layer, batch, capacity, *latent_dims(config), dtype, device)
@@ -124,7 +126,9 @@ class LatentAttention(MultiHeadAttention):
             return y, attention_weights(q, k, **look)  # type: ignore[arg-type]
         return y
 
-    def compress(self, x: Tensor, positions: Tensor | None, start: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def compress(
+        self, x: Tensor, positions: Tensor | None, start: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x (B, T, n_embd) -> q_nope (B, H, T, D), q_rope (B, H, T, R), latent (B, T, C), k_rope (B, T, R).
 
         The latent is normalised before it is cached, the rotary parts are rotated.
@@ -176,7 +180,9 @@ class LatentAttention(MultiHeadAttention):
         if look.get("bias") is not None:
             scores = scores + look["bias"].to(scores.dtype)
         order = order_mask(time, latent.size(1), bool(look.get("causal")), look.get("window"), latent.device)
-        weights = masked_softmax(scores, combine_masks(order, look["mask"]), may_be_empty=look["mask"] is not None)
+        weights = masked_softmax(
+            scores, combine_masks(order, look["mask"]), may_be_empty=look["mask"] is not None
+        )
         weights = torch.nn.functional.dropout(weights, self.dropout, self.training)
         context = weights.reshape(batch, self.n_head * time, -1) @ latent  # (B, H·T, C)
         return context.view(batch, self.n_head, time, -1) @ w_uv.transpose(1, 2)  # (B, H, T, D)

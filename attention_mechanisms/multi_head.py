@@ -81,10 +81,7 @@ class MultiHeadAttention(nn.Module):
                 layout=config.rope_layout,
                 scaling=rope_scaling(config),
             )
-        self.slopes: Tensor | None
-        self.register_buffer(
-            "slopes", alibi_slopes(self.n_head) if config.position == "alibi" else None, persistent=False
-        )
+        self.alibi = config.position == "alibi"
 
     @classmethod
     def kv_heads(cls, config: AttentionConfig) -> int:
@@ -99,7 +96,12 @@ class MultiHeadAttention(nn.Module):
 
     @classmethod
     def make_cache(
-        cls, config: AttentionConfig, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str
+        cls,
+        config: AttentionConfig,
+        batch: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device | str,
     ) -> KVCache:
         """The cache this variant decodes with: every key head of every token."""
         head_dim = config.n_embd // config.n_head
@@ -111,7 +113,7 @@ class MultiHeadAttention(nn.Module):
 
     def score_bias(self, queries: Tensor, keys: Tensor) -> Tensor | None:
         """What is added to the scores, (H, Q, K), or None. Override for a variant."""
-        return None if self.slopes is None else alibi_bias(self.slopes, queries, keys)
+        return alibi_bias(alibi_slopes(self.n_head).to(keys.device), queries, keys) if self.alibi else None
 
     def forward(
         self,
@@ -170,7 +172,9 @@ class MultiHeadAttention(nn.Module):
         bias = self.score_bias(queries, keys)
         in_order = len(keys) == total
         usual = type(self).visible is MultiHeadAttention.visible and not self.sinks
-        if usual and (in_order or (time > 1 and mask is None)):  # a rolling cache gives the newest keys in order
+        if usual and (
+            in_order or (time > 1 and mask is None)
+        ):  # a rolling cache gives the newest keys in order
             return {"mask": mask, "causal": True, "window": self.window, "bias": bias}
         if not in_order and mask is not None:
             mask = mask[..., keys]
@@ -183,6 +187,8 @@ class MultiHeadAttention(nn.Module):
         """Queries (B, H, T, D), keys and values (B, H_kv, T, D) of x (B, T, n_embd)."""
         batch, time, _ = x.shape
         heads = (self.n_head, self.n_kv_head, self.n_kv_head)
-        parts = self.qkv_proj(x).view(batch, time, sum(heads), self.head_dim).transpose(1, 2).split(heads, dim=1)
+        parts = (
+            self.qkv_proj(x).view(batch, time, sum(heads), self.head_dim).transpose(1, 2).split(heads, dim=1)
+        )
         q, k, v = parts
         return q, k, v

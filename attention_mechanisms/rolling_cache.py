@@ -138,6 +138,13 @@ class RollingKVCache(KVCache):
     def like(self, batch: int) -> "RollingKVCache":
         windows, n_kv_head, head_dim, sinks, slack = self._shape
         return RollingKVCache(
-            windows, batch, self.capacity, n_kv_head, head_dim, self.dtype, self.device, sinks=sinks, slack=slack
+            windows,
+            batch,
+            self.capacity,
+            n_kv_head,
+            head_dim,
+            self.dtype,
+            self.device,
+            sinks=sinks,
+            slack=slack,
         )
-

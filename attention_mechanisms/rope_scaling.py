@@ -48,7 +48,9 @@ class RopeScaling:
         if self.kind not in ROPE_SCALINGS:
             raise UserError(f"rope_scaling is {self.kind!r}: choose one of {', '.join(ROPE_SCALINGS)}")
         if self.factor < 1.0:
-            raise UserError(f"rope_factor is {self.factor}: it says how many times longer, so give at least 1")
+            raise UserError(
+                f"rope_factor is {self.factor}: it says how many times longer, so give at least 1"
+            )
         if self.kind in ("yarn", "llama3") and self.original_length < 1:
             raise UserError(
                 f"rope_scaling {self.kind} needs rope_original_length, the length the model was trained on"

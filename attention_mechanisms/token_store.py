@@ -24,11 +24,6 @@ class TokenStore:
         with torch.inference_mode(False):
             self.data = torch.zeros(tuple(shape), dtype=dtype, device=device)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes allocated."""
-        return sum(tensor.nbytes for tensor in self.tensors())
-
     def tensors(self) -> tuple[Tensor, ...]:
         """Every tensor behind this store."""
         return (self.data,)
