@@ -69,8 +69,9 @@ class MultiHeadAttention(nn.Module):
         self.n_head, self.head_dim = config.n_head, config.n_embd // config.n_head
         self.n_kv_head = self.kv_heads(config)
         self.dropout, self.backend = config.dropout, config.attn_backend
-        width = (self.n_head + 2 * self.n_kv_head) * self.head_dim
-        self.qkv_proj = nn.Linear(config.n_embd, width, bias=config.bias)
+        # Rows of queries, keys and values in the fused matrix: three maps, though stored as one.
+        self.qkv_rows = [heads * self.head_dim for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]
+        self.qkv_proj = nn.Linear(config.n_embd, sum(self.qkv_rows), bias=config.bias)
         self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.rope: RotaryPositions | None = None
         if config.position == "rope":
