@@ -45,10 +45,8 @@ class LayerCache(ABC):
         return torch.arange(self.length + new, device=self.cache.device)
 
     def check_crop(self, length: int) -> None:
-        """Raise a UserError if what a crop to `length` tokens needs is no longer kept."""
-
-    def crop(self, length: int) -> None:
-        """Forget what comes after the first `length` tokens; slots behind them are never read."""
+        """Raise a UserError if what a crop to `length` tokens needs is no longer kept. Here all is kept."""
+        assert 0 <= length <= self.length
 
 
 class KVCache:
@@ -129,16 +127,12 @@ class KVCache:
             raise UserError(f"cannot crop the KV cache to {length} tokens: it holds {self.length}")
         for layer in self.layers:
             layer.check_crop(length)
-        for layer in self.layers:
-            layer.crop(length)
         self.length = length
         if self._mask is not None:
             self._mask[:, length:] = True
 
     def reset(self) -> None:
         """Forget everything; the memory stays for the next use."""
-        for layer in self.layers:
-            layer.crop(0)
         self.length = 0
         self._mask = None
 

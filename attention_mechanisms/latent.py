@@ -123,7 +123,7 @@ class LatentAttention(MultiHeadAttention):
         y = self.out_proj(y.transpose(1, 2).reshape(batch, time, n_embd))
         if need_weights:
             q, k, _ = self.unfold(q_nope, q_rope, latent, k_rope)
-            return y, attention_weights(q, k, **look)  # type: ignore[arg-type]
+            return y, attention_weights(q, k, **look)
         return y
 
     def compress(

@@ -15,7 +15,7 @@ Vaswani et al. 2017 (arXiv 1706.03762, section 3.2.2). Left out on purpose: late
 projections of their own. Notebook: 02 of this chapter.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +31,28 @@ from utils.errors import UserError
 class AttentionConfig(Protocol):
     """The part of a model's configuration that attention reads."""
 
-    n_layer: int
-    n_embd: int
-    n_head: int
-    n_kv_head: int | None
-    block_size: int
-    dropout: float
-    bias: bool
-    position: str
-    rope_theta: float
-    rope_layout: str
-    attn_backend: str
+    @property
+    def n_layer(self) -> int: ...
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def n_head(self) -> int: ...
+    @property
+    def n_kv_head(self) -> int | None: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def bias(self) -> bool: ...
+    @property
+    def position(self) -> str: ...
+    @property
+    def rope_theta(self) -> float: ...
+    @property
+    def rope_layout(self) -> str: ...
+    @property
+    def attn_backend(self) -> str: ...
 
 
 def rope_scaling(config: AttentionConfig) -> RopeScaling:
@@ -155,7 +166,7 @@ class MultiHeadAttention(nn.Module):
         time: int,
         attention_mask: Tensor | None,
         device: torch.device,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """Who may look at whom in this call, as arguments of `attend`. Asked before the cache grows.
 
         Where the keys are all tokens in order and nothing but causality or a window is meant, they are named and
