@@ -6,19 +6,51 @@ tokens, and filled from the left; appending copies only what is new. The cache b
 made by `model.new_cache()`, passed in and thrown away, never stored on a module, so any number of
 conversations can share one model.
 
-Pope et al. 2022 (arXiv 2211.05102, section 2.1). Left out on purpose: rolling and latent caches.
+    FullKVCache     every token, every key head (fewer heads than queries: grouped-query attention)
+    LatentKVCache   one small latent and one rotary key a token (multi-head latent attention)
+    RollingKVCache  the newest W tokens of a sliding window, in a ring (`rolling_cache`)
+
+Each is a list of layers; a layer knows how to append. Keys may be kept in int8, a quarter of float32
+(`quantized_store`). Pope et al. 2022 (arXiv 2211.05102, section 2.1). Notebook: 05 of this chapter.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from attention_mechanisms.token_store import TokenStore, make_store
 from utils.errors import UserError
 
 
-class KVCache(ABC):
-    """What every cache offers: `length`, `capacity`, `nbytes`, `layer(i)`, `advance`, `crop`, `reset`.
+class LayerCache(ABC):
+    """What one layer keeps. `length` is that of the whole cache: tokens seen before this forward pass."""
+
+    def __init__(self, cache: "KVCache") -> None:
+        self.cache = cache
+
+    @property
+    def length(self) -> int:
+        """Tokens seen before this forward pass: the position of the first new token."""
+        return self.cache.length
+
+    @property
+    @abstractmethod
+    def stores(self) -> tuple[TokenStore, ...]:
+        """Where the numbers are, each (batch, …, slots, numbers)."""
+
+    def key_positions(self, new: int) -> Tensor:
+        """The positions (K,) of the keys that `append` gives for `new` tokens: here all, in order."""
+        return torch.arange(self.length + new, device=self.cache.device)
+
+    def check_crop(self, length: int) -> None:
+        """Raise a UserError if what a crop to `length` tokens needs is no longer kept. Here all is kept."""
+        assert 0 <= length <= self.length
+
+
+class KVCache:
+    """What every cache offers: `length`, `capacity`, `nbytes`, `layer(i)`, `advance`, `crop`, `reset`, `branch`.
 
     The cache also remembers which of its tokens are padding (`attention_mask`): a forward pass that
     is given the mask of all tokens so far stores it here, and later passes may leave it out; tokens that come
@@ -26,19 +58,30 @@ class KVCache(ABC):
     """
 
     def __init__(self, batch: int, capacity: int, device: torch.device | str) -> None:
+        if batch < 1 or capacity < 1:
+            raise UserError(f"a KV cache needs batch and capacity of at least 1, not {batch} and {capacity}")
         self.batch, self.capacity = batch, capacity
         self.device = torch.device(device)
         self.length = 0
+        self.layers: Sequence[LayerCache] = ()
         self._mask: Tensor | None = None  # (batch, capacity) bool, allocated when padding first appears
 
     @property
-    @abstractmethod
     def nbytes(self) -> int:
         """Bytes held for keys and values, whether filled or not."""
+        return sum(tensor.nbytes for tensor in self.tensors())
 
-    @abstractmethod
-    def layer(self, index: int) -> "LayerKVCache":
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that holds keys and values, layer by layer."""
+        return [tensor for layer in self.layers for store in layer.stores for tensor in store.tensors()]
+
+    def layer(self, index: int) -> LayerCache:
         """The view of one layer that its attention appends to."""
+        return self.layers[index]
+
+    def like(self, batch: int) -> "KVCache":
+        """An empty cache of the same kind for another number of rows."""
+        raise NotImplementedError
 
     @property
     def attention_mask(self) -> Tensor | None:
@@ -75,9 +118,15 @@ class KVCache(ABC):
         self.length += new
 
     def crop(self, length: int) -> None:
-        """Forget everything after the first `length` tokens (undo a draft, reuse a shared prefix)."""
+        """Forget everything after the first `length` tokens (undo a draft, reuse a shared prefix).
+
+        A rolling cache may have overwritten what it would need then: a UserError says how far back it can go,
+        and nothing is changed.
+        """
         if not 0 <= length <= self.length:
             raise UserError(f"cannot crop the KV cache to {length} tokens: it holds {self.length}")
+        for layer in self.layers:
+            layer.check_crop(length)
         self.length = length
         if self._mask is not None:
             self._mask[:, length:] = True
@@ -87,31 +136,52 @@ class KVCache(ABC):
         self.length = 0
         self._mask = None
 
+    def branch(self, rows: Sequence[int] | Tensor) -> "KVCache":
+        """A new cache whose row i continues row `rows[i]` of this one: beams, or n samples of one prompt.
 
-class LayerKVCache:
+        Nothing is shared with the old cache afterwards.
+        """
+        index = torch.as_tensor(rows, device=self.device, dtype=torch.long)
+        if index.dim() != 1 or not len(index):
+            raise UserError("branch needs a list of at least one row number")
+        if int(index.min()) < 0 or int(index.max()) >= self.batch:
+            raise UserError(f"branch: rows {index.tolist()} but the cache has rows 0 to {self.batch - 1}")
+        new = self.like(len(index))
+        for old_layer, new_layer in zip(self.layers, new.layers, strict=True):
+            for old, made in zip(old_layer.stores, new_layer.stores, strict=True):
+                made.copy_rows(old, index)
+        new.length = self.length
+        if self._mask is not None:
+            with torch.inference_mode(False):
+                new._mask = self._mask[index].clone()
+        return new
+
+
+class LayerKVCache(LayerCache):
     """One layer of a `FullKVCache`: k and v of shape (batch, n_kv_head, capacity, head_dim)."""
 
-    def __init__(self, cache: KVCache, k: Tensor, v: Tensor) -> None:
-        self.cache, self.k, self.v = cache, k, v
+    def __init__(self, cache: KVCache, k: TokenStore, v: TokenStore) -> None:
+        super().__init__(cache)
+        self.k, self.v = k, v
 
     @property
-    def length(self) -> int:
-        """Tokens seen before this forward pass: the position of the first new token."""
-        return self.cache.length
+    def stores(self) -> tuple[TokenStore, ...]:
+        return self.k, self.v
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k, v (B, H_kv, T_new, D); return all keys and values so far, (B, H_kv, length + T_new, D).
 
         What is returned are views of the filled part: unused slots are never read, and no old token is
-        copied. Values are stored without gradient; a cache is for inference. `length` does not
-        move here, because the next layer must write to the same slots: see `KVCache.advance`.
+        copied (int8 has to be turned back into numbers first). Values are stored without gradient; a cache is
+        for inference. `length` does not move here, because the next layer must write to the same slots: see
+        `KVCache.advance`.
         """
         batch, _, new, _ = k.shape
         self.cache.check_room(batch, new)
         start, end = self.cache.length, self.cache.length + new
-        self.k[:batch, :, start:end] = k.detach()
-        self.v[:batch, :, start:end] = v.detach()
-        return self.k[:batch, :, :end], self.v[:batch, :, :end]
+        self.k.write(start, k.detach())
+        self.v.write(start, v.detach())
+        return self.k.read(batch, end, k.dtype), self.v.read(batch, end, v.dtype)
 
 
 class FullKVCache(KVCache):
@@ -129,16 +199,64 @@ class FullKVCache(KVCache):
     ) -> None:
         super().__init__(batch, capacity, device)
         self.dtype = dtype
-        shape = (n_layer, batch, n_kv_head, capacity, head_dim)
-        # Plain tensors even when made under inference mode, so that a cache may be used anywhere.
-        with torch.inference_mode(False):
-            self.k = torch.zeros(shape, dtype=dtype, device=device)
-            self.v = torch.zeros(shape, dtype=dtype, device=device)
-        self._layers = [LayerKVCache(self, self.k[i], self.v[i]) for i in range(n_layer)]
+        self._shape = (n_layer, n_kv_head, head_dim)
+
+        def store() -> TokenStore:
+            return make_store((batch, n_kv_head, capacity, head_dim), dtype, device)
+
+        self.layers = [LayerKVCache(self, store(), store()) for _ in range(n_layer)]
+
+    def like(self, batch: int) -> "FullKVCache":
+        n_layer, n_kv_head, head_dim = self._shape
+        return FullKVCache(n_layer, batch, self.capacity, n_kv_head, head_dim, self.dtype, self.device)
+
+
+class LatentLayerCache(LayerCache):
+    """One layer of a `LatentKVCache`: latents (batch, capacity, d_latent), rotary keys (batch, capacity, d_rope)."""
+
+    def __init__(self, cache: KVCache, latent: TokenStore, rope: TokenStore) -> None:
+        super().__init__(cache)
+        self.latent, self.rope = latent, rope
 
     @property
-    def nbytes(self) -> int:
-        return self.k.nbytes + self.v.nbytes
+    def stores(self) -> tuple[TokenStore, ...]:
+        return self.latent, self.rope
 
-    def layer(self, index: int) -> LayerKVCache:
-        return self._layers[index]
+    def append(self, latent: Tensor, rope: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (B, T_new, d_latent) and (B, T_new, d_rope); return both for all tokens so far."""
+        batch, new, _ = latent.shape
+        self.cache.check_room(batch, new)
+        start, end = self.cache.length, self.cache.length + new
+        self.latent.write(start, latent.detach())
+        self.rope.write(start, rope.detach())
+        return self.latent.read(batch, end, latent.dtype), self.rope.read(batch, end, rope.dtype)
+
+
+class LatentKVCache(KVCache):
+    """What multi-head latent attention keeps: n_layer * (d_latent + d_rope) numbers per token, for all heads."""
+
+    def __init__(
+        self,
+        n_layer: int,
+        batch: int,
+        capacity: int,
+        d_latent: int,
+        d_rope: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(batch, capacity, device)
+        self.dtype = dtype
+        self._shape = (n_layer, d_latent, d_rope)
+        self.layers = [
+            LatentLayerCache(
+                self,
+                make_store((batch, capacity, d_latent), dtype, device),
+                make_store((batch, capacity, d_rope), dtype, device),
+            )
+            for _ in range(n_layer)
+        ]
+
+    def like(self, batch: int) -> "LatentKVCache":
+        n_layer, d_latent, d_rope = self._shape
+        return LatentKVCache(n_layer, batch, self.capacity, d_latent, d_rope, self.dtype, self.device)

@@ -14,12 +14,18 @@ from typing import Any
 from utils.errors import UserError
 
 CHOICES = {
-    "position": ("learned", "rope", "none"),
+    "position": ("learned", "rope", "sinusoidal", "alibi", "none"),
     "norm": ("layernorm", "rmsnorm"),
     "norm_order": ("pre", "post"),
     "mlp": ("gelu", "gelu_tanh", "relu2", "swiglu"),
     "rope_layout": ("half_split", "interleaved"),
+    "rope_scaling": ("none", "linear", "ntk", "yarn", "llama3"),
     "attn_backend": ("auto", "manual", "sdpa", "flex"),
+}
+
+VARIANT_FIELDS = {
+    "mla": ("kv_latent_dim", "rope_dim", "q_latent_dim"),
+    "swa": ("window", "global_every", "attention_sinks"),
 }
 
 
@@ -29,8 +35,13 @@ class GPTConfig:
 
     vocab_size: number of token ids, rows of the embedding.  block_size: longest context in tokens.
     n_layer, n_head, n_embd: blocks, heads per block, width of the residual stream.
-    n_kv_head: key and value heads; None means one per query head.
+    n_kv_head: key and value heads; None leaves it to the attention (one per query head, but for gqa).
     attention: name in `attention_mechanisms.ATTENTIONS`.
+    kv_latent_dim, rope_dim, q_latent_dim: of mla: numbers kept per token, those of the rotary key among them, and
+    an optional latent for the queries; None derives the first two from n_embd and the head.
+    window, global_every, attention_sinks: of swa: tokens seen, own included (None: a quarter of block_size); every
+    how many layers one sees all (0: none); first tokens that always stay visible.
+    rope_scaling, rope_factor, rope_original_length: see `attention_mechanisms.rope_scaling`.
     mlp_hidden: inner width of the feed-forward layer; None derives it from `mlp_ratio` (see `hidden_width`).
     norm_order: "pre" is x + f(norm(x)) (GPT-2), "post" is norm(x + f(x)) (the first transformer).
     embedding_std: of the token embedding's initialisation; a large one goes with an untied head, whose logits
@@ -45,9 +56,18 @@ class GPTConfig:
     n_embd: int = 128
     n_kv_head: int | None = None
     attention: str = "mha"
+    kv_latent_dim: int | None = None
+    rope_dim: int | None = None
+    q_latent_dim: int | None = None
+    window: int | None = None
+    global_every: int = 0
+    attention_sinks: int = 0
     position: str = "learned"
     rope_theta: float = 10000.0
     rope_layout: str = "half_split"
+    rope_scaling: str = "none"
+    rope_factor: float = 1.0
+    rope_original_length: int | None = None
     norm: str = "layernorm"
     norm_eps: float = 1e-5
     norm_order: str = "pre"
@@ -63,7 +83,7 @@ class GPTConfig:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             self._check_positive_int(name, getattr(self, name))
-        for name in ("n_kv_head", "mlp_hidden"):
+        for name in ("n_kv_head", "mlp_hidden", *VARIANT_FIELDS["mla"], "window", "rope_original_length"):
             if getattr(self, name) is not None:
                 self._check_positive_int(name, getattr(self, name))
         for name, choices in CHOICES.items():
@@ -98,11 +118,20 @@ class GPTConfig:
 
         if self.attention not in ATTENTIONS:
             raise UserError(f"attention is {self.attention!r}: choose one of {', '.join(ATTENTIONS)}")
-        if self.attention == "mha" and self.n_kv_head not in (None, self.n_head):
+        if self.attention in ("mha", "mla") and self.n_kv_head not in (None, self.n_head):
             raise UserError(
-                f"n_kv_head is {self.n_kv_head} but attention mha has one key head per query head "
-                f"({self.n_head}): leave n_kv_head out"
+                f"n_kv_head is {self.n_kv_head} but attention {self.attention} has one key head per query head "
+                f"({self.n_head}): leave n_kv_head out, or choose attention gqa"
             )
+        defaults = {f.name: f.default for f in fields(self)}
+        for variant, names in VARIANT_FIELDS.items():
+            for name in names:
+                if self.attention != variant and getattr(self, name) != defaults[name]:
+                    raise UserError(
+                        f"{name} is {getattr(self, name)} but only attention {variant} has it, and attention is "
+                        f"{self.attention}: leave it out, or choose attention {variant}"
+                    )
+        ATTENTIONS[self.attention].check(self)  # what only the variant knows
 
     @property
     def head_dim(self) -> int:

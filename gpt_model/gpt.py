@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attention_mechanisms.kv_cache import KVCache, LayerKVCache
+from attention_mechanisms.kv_cache import KVCache, LayerCache
 from attention_mechanisms.masks import positions_from_mask
-from attention_mechanisms.positions import LearnedPositions
+from attention_mechanisms.positions import LearnedPositions, SinusoidalPositions
 from attention_mechanisms.registry import ATTENTIONS
 from gpt_model.config import GPTConfig
 from gpt_model.feed_forward import make_feed_forward
@@ -39,11 +39,11 @@ class Output(NamedTuple):
 class Block(nn.Module):
     """One layer: attention, then feed-forward, each added to the residual stream."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int = 0) -> None:
         super().__init__()
         self.pre_norm = config.norm_order == "pre"
         self.norm_1 = make_norm(config)
-        self.attn = ATTENTIONS[config.attention](config)
+        self.attn = ATTENTIONS[config.attention](config, layer)
         self.norm_2 = make_norm(config)
         self.mlp = make_feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
@@ -51,7 +51,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,  # (B, T, n_embd)
-        cache: LayerKVCache | None = None,
+        cache: LayerCache | None = None,
         positions: Tensor | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
@@ -70,11 +70,13 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
-        self.position_embedding: LearnedPositions | None = None
+        self.position_embedding: LearnedPositions | SinusoidalPositions | None = None
         if config.position == "learned":
             self.position_embedding = LearnedPositions(config.block_size, config.n_embd)
+        elif config.position == "sinusoidal":
+            self.position_embedding = SinusoidalPositions(config.block_size, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         # A post-norm block ends in a norm already.
         self.final_norm = make_norm(config) if config.norm_order == "pre" else nn.Identity()
         # A tied head is no module of its own: the embedding is used twice, so there is one tensor to
@@ -146,9 +148,9 @@ class GPT(nn.Module):
         x = self.token_embedding(ids)  # (B, T, n_embd)
         if self.position_embedding is not None:
             if positions is None:
-                x = x + self.position_embedding.weight[start : start + time]
+                x = x + self.position_embedding.weight[start : start + time].to(x.dtype)
             else:
-                x = x + self.position_embedding(positions)
+                x = x + self.position_embedding(positions).to(x.dtype)
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
             x = block(x, None if cache is None else cache.layer(i), positions, attention_mask)
@@ -194,7 +196,7 @@ class GPT(nn.Module):
         total = sum(p.numel() for p in self.parameters())
         if non_embedding:
             total -= self.token_embedding.weight.numel()
-            if self.position_embedding is not None:
+            if isinstance(self.position_embedding, LearnedPositions):
                 total -= self.position_embedding.weight.numel()
         return total
 

@@ -13,11 +13,11 @@ matrix they would hardly move. Left out: sharding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from utils.errors import UserError
 
@@ -45,7 +45,8 @@ def orthogonalize(matrices: Tensor, steps: int = STEPS, dtype: torch.dtype = tor
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, for 2-D parameters.
 
-    A group's `split` says of how many equal blocks of rows each of its matrices consists (3 for fused QKV).
+    A group's `split` says of which blocks of rows each of its matrices consists: a number of equal ones (3 for fused
+    QKV), or their heights (fused QKV with fewer key heads). Each block is a map of its own.
     A matrix with more rows than columns steps √(rows / columns) further, as in the original.
     `dtype` is of the Newton–Schulz products. Raises UserError for a parameter that is not a matrix.
     """
@@ -72,26 +73,36 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            maps: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}  # shape -> (map, its update)
             for p in group["params"]:
-                if p.grad is not None:
-                    by_shape.setdefault(p.shape, []).append(p)
-            for shape, parameters in by_shape.items():
-                updates = []
-                for p in parameters:
-                    assert p.grad is not None
-                    state = self.state[p]
-                    if not state:
-                        state["momentum"] = torch.zeros_like(p)
-                    state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                    updates.append(p.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov: look ahead
-                rows, columns = shape[0] // group["split"], shape[1]
-                maps = torch.stack(updates).view(-1, rows, columns)  # (parameters × split, rows, columns)
-                directions = orthogonalize(maps, dtype=self.dtype).reshape(-1, *shape)
-                reach = group["lr"] * math.sqrt(max(1.0, rows / columns))
-                for p, direction in zip(parameters, directions, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(direction.to(p.dtype), alpha=-reach)
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                update = p.grad.lerp(state["momentum"], group["momentum"])  # Nesterov: look ahead
+                rows = block_rows(group["split"], p.size(0))
+                for block, step in zip(p.split(rows), update.split(rows), strict=True):
+                    maps.setdefault(block.shape, []).append((block, step))
+            for shape, pairs in maps.items():
+                directions = orthogonalize(torch.stack([step for _, step in pairs]), dtype=self.dtype)
+                reach = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
+                for (block, _), direction in zip(pairs, directions, strict=True):
+                    block.mul_(1 - group["lr"] * group["weight_decay"])
+                    block.add_(direction.to(block.dtype), alpha=-reach)
+
+
+def block_rows(split: int | Sequence[int], rows: int) -> list[int]:
+    """The heights of the blocks that `split` cuts a matrix of `rows` rows into.
+
+    >>> block_rows(3, 12), block_rows([8, 2, 2], 12)
+    ([4, 4, 4], [8, 2, 2])
+    """
+    heights = [rows // split] * split if isinstance(split, int) else list(split)
+    if sum(heights) != rows:
+        raise UserError(f"split {split} does not cut {rows} rows: its blocks must add up to them")
+    return heights
 
 
 class Together:

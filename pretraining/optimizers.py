@@ -81,6 +81,16 @@ def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in trainable(model).items() if p.dim() == 2 and "blocks." in name}
 
 
+def fused_rows(model: nn.Module) -> dict[str, int | tuple[int, ...]]:
+    """For each matrix that is several maps stored as one: how many equal blocks of rows, or their heights."""
+    found: dict[str, int | tuple[int, ...]] = {}
+    for name, module in model.named_modules():
+        heights = getattr(module, "qkv_rows", None)
+        if heights is not None:
+            found[f"{name}.qkv_proj.weight"] = len(heights) if len(set(heights)) == 1 else tuple(heights)
+    return found
+
+
 def muon(model: nn.Module, config: TrainConfig) -> AnyOptimizer:
     """Muon for the hidden matrices at `muon_lr`, AdamW for everything else at `lr`."""
     hidden = hidden_matrices(model)
@@ -88,10 +98,11 @@ def muon(model: nn.Module, config: TrainConfig) -> AnyOptimizer:
         raise UserError("optimizer=muon finds no trainable matrix in the model's blocks: use optimizer=adamw")
     rest = {name: p for name, p in trainable(model).items() if name not in hidden}
     dtype = pick_dtype("auto", next(iter(hidden.values())).device)
-    fused = {name: p for name, p in hidden.items() if name.endswith("qkv_proj.weight")}
-    single = {name: p for name, p in hidden.items() if name not in fused}
-    groups = [{"params": list(fused.items()), "split": 3}, {"params": list(single.items()), "split": 1}]
-    groups = [group for group in groups if group["params"]]
+    fused = fused_rows(model)
+    kinds: dict[int | tuple[int, ...], list[tuple[str, nn.Parameter]]] = {}
+    for name, p in sorted(hidden.items(), key=lambda item: item[0] not in fused):
+        kinds.setdefault(fused.get(name, 1), []).append((name, p))
+    groups: list[dict[str, Any]] = [{"params": params, "split": split} for split, params in kinds.items()]
     first = Muon(groups, config.muon_lr, config.muon_momentum, config.weight_decay, dtype=dtype)
     return Together(adamw_for(rest, config), first) if rest else Together(first)
 

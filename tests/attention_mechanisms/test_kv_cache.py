@@ -26,16 +26,19 @@ def feed(cache, new, batch=3, value=1.0):
 def test_nbytes_is_what_is_allocated(dtype):
     cache = new_cache(dtype=dtype)
     assert cache.nbytes == 2 * 2 * 3 * 2 * 8 * 4 * dtype.itemsize
-    assert cache.nbytes == sum(t.untyped_storage().nbytes() for t in (cache.k, cache.v))
+    assert cache.nbytes == sum(t.untyped_storage().nbytes() for t in cache.tensors())
 
 
 def test_appending_returns_views_of_the_filled_part():
     cache = new_cache()
-    cache.k.fill_(torch.nan)
+    for tensor in cache.tensors():
+        tensor.fill_(torch.nan)
     feed(cache, 3)
     k, v = feed(cache, 2, value=5.0)
     assert k.shape == (3, 2, 5, 4) and not k.isnan().any()
-    assert k.untyped_storage().data_ptr() == cache.k.untyped_storage().data_ptr(), "no old token is copied"
+    assert k.untyped_storage().data_ptr() == cache.layer(0).k.data.untyped_storage().data_ptr(), (
+        "no old token is copied"
+    )
     assert k[0, 0, :, 0].tolist() == [1, 1, 1, 5, 5] and v[0, 0, :, 0].tolist() == [2, 2, 2, 6, 6]
 
 
@@ -79,7 +82,7 @@ def test_a_cache_made_under_inference_mode_may_be_used_outside():
         cache = new_cache()
         feed(cache, 1)
     feed(cache, 1)
-    assert not cache.k.is_inference()
+    assert not any(tensor.is_inference() for tensor in cache.tensors())
 
 
 def test_gradients_do_not_reach_into_the_cache():

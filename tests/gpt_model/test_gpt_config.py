@@ -20,7 +20,7 @@ from utils.errors import UserError
         ({"n_embd": 12, "n_head": 4, "position": "rope"}, "head_dim .* is 3 .* make it even"),
         ({"attention": "mega"}, "attention is 'mega': choose one of mha"),
         ({"n_kv_head": 2}, "n_kv_head is 2 but attention mha"),
-        ({"position": "sine"}, "position is 'sine': choose one of learned, rope, none"),
+        ({"position": "sine"}, "position is 'sine': choose one of learned, rope, sinusoidal, alibi, none"),
         ({"mlp": "tanh"}, "mlp is 'tanh'"),
         ({"norm": "batch"}, "norm is 'batch'"),
         ({"attn_backend": "fast"}, "attn_backend is 'fast'"),

@@ -45,7 +45,7 @@ def test_flops_equal_torchs_counter(name, tied):
 def test_cache_bytes_equal_a_real_cache():
     for dtype in (torch.float32, torch.bfloat16):
         real = GPT(preset("debug")).new_cache(3, 20, dtype)
-        assert cache_bytes(preset("debug"), 3, 20, dtype) == real.k.nbytes + real.v.nbytes
+        assert cache_bytes(preset("debug"), 3, 20, dtype) == sum(t.nbytes for t in real.tensors())
 
 
 def test_the_command_prints_the_published_total(capsys):

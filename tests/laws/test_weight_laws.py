@@ -156,7 +156,7 @@ def test_flops_equal_torchs_own_counter(position, mlp):
 def test_the_estimate_of_a_cache_is_what_it_allocates(dtype):
     model = build(n_layer=3, n_head=4, n_embd=32)
     cache = model.new_cache(2, 10, dtype)
-    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in (cache.k, cache.v)}
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in cache.tensors()}
     assert cache_bytes(model.config, 2, 10, dtype) == cache.nbytes == sum(held.values())
 
 

@@ -141,7 +141,7 @@ def heads_cut_before_q_k_v(patch: Patch) -> None:
 
 def map_shown_is_not_the_map_used(patch: Patch) -> None:
     real = multi_head.attention_weights
-    patch.setattr(multi_head, "attention_weights", lambda q, k, mask, causal: real(k, q, mask, causal=causal))
+    patch.setattr(multi_head, "attention_weights", lambda q, k, **look: real(k, q, **look))
 
 
 def norm_over_all_tokens(patch: Patch) -> None:
@@ -164,7 +164,7 @@ def layouts_mixed_up(patch: Patch) -> None:
 
 
 def frequencies_of_half_the_dimension(patch: Patch) -> None:
-    def angles(dim: int, n: int, theta: float) -> Any:
+    def angles(dim: int, n: int, theta: float, scaling: Any = None) -> Any:
         frequencies = theta ** (-torch.arange(0, dim // 2, dtype=torch.float64) / dim)
         return torch.outer(torch.arange(n, dtype=torch.float64), frequencies)
 

@@ -53,8 +53,8 @@ def is_causal_whatever_the_lengths(patch: Patch) -> None:
 def append_writes_at_slot_0(patch: Patch) -> None:
     def append(self: Any, k: Any, v: Any) -> Any:
         batch, new, end = k.size(0), k.size(2), self.cache.length + k.size(2)
-        self.k[:batch, :, :new], self.v[:batch, :, :new] = k, v
-        return self.k[:batch, :, :end], self.v[:batch, :, :end]
+        self.k.data[:batch, :, :new], self.v.data[:batch, :, :new] = k, v
+        return self.k.data[:batch, :, :end], self.v.data[:batch, :, :end]
 
     patch.setattr(LayerKVCache, "append", append)
 
@@ -88,7 +88,7 @@ def unused_slots_masked_instead_of_sliced(patch: Patch) -> None:
     def append(self: Any, k: Any, v: Any) -> Any:
         real(self, k, v)
         ends.append(self.cache.length + k.size(2))
-        return self.k[: k.size(0)], self.v[: k.size(0)]
+        return self.k.data[: k.size(0)], self.v.data[: k.size(0)]
 
     def attend(q: Any, k: Any, v: Any, mask: Any = None, **_: Any) -> Any:
         end = ends[-1] if ends else k.size(2)
@@ -155,8 +155,11 @@ def full_cache_overwrites_the_last_slot(patch: Patch) -> None:
     def append(self: Any, k: Any, v: Any) -> Any:
         new = k.size(2)
         start = min(self.cache.length, self.cache.capacity - new)
-        self.k[: k.size(0), :, start : start + new], self.v[: k.size(0), :, start : start + new] = k, v
-        return self.k[: k.size(0), :, : start + new], self.v[: k.size(0), :, : start + new]
+        self.k.data[: k.size(0), :, start : start + new], self.v.data[: k.size(0), :, start : start + new] = (
+            k,
+            v,
+        )
+        return self.k.data[: k.size(0), :, : start + new], self.v.data[: k.size(0), :, : start + new]
 
     patch.setattr(KVCache, "check_room", lambda self, batch, new: None)
     patch.setattr(LayerKVCache, "append", append)
@@ -209,4 +212,4 @@ def test_masking_unused_slots_is_right_as_long_as_they_hold_zeros(monkeypatch):
 def test_a_cache_is_made_of_plain_numbers_that_the_poison_reaches():
     cache = kv_cache.FullKVCache(1, 2, 3, 1, 4)
     assert fill_with_nan(cache) >= 2 * 2 * 3 * 4
-    assert bool(torch.isnan(cache.k).all() and torch.isnan(cache.v).all())
+    assert all(bool(torch.isnan(tensor).all()) for tensor in cache.tensors())
