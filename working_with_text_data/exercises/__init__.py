@@ -4,6 +4,7 @@ from working_with_text_data.exercises import (
     bpe_by_hand,
     bytes_characters_words,
     documents_to_batches,
+    gpt2_and_gpt4_tokenizers,
     tour,
 )
 
@@ -11,6 +12,7 @@ _NOTEBOOKS = (
     tour,
     bytes_characters_words,
     bpe_by_hand,
+    gpt2_and_gpt4_tokenizers,
     documents_to_batches,
 )
 
