@@ -4,6 +4,7 @@ from working_with_text_data.exercises import (
     bpe_by_hand,
     bytes_characters_words,
     documents_to_batches,
+    fast_bpe,
     gpt2_and_gpt4_tokenizers,
     tour,
 )
@@ -13,6 +14,7 @@ _NOTEBOOKS = (
     bytes_characters_words,
     bpe_by_hand,
     gpt2_and_gpt4_tokenizers,
+    fast_bpe,
     documents_to_batches,
 )
 
