@@ -37,7 +37,7 @@ from .pipeline_report import StageBar, stage_bar, stage_table
 from .preprocess import input_files
 from .split_stream import HOLD_BYTES, SplitStream
 from .stage_cache import Made, StageCache, content_key
-from .tokenizer import load_tokenizer, tokenizer_hash
+from .tokenizer import Tokenizer, load_tokenizer, tokenizer_hash
 
 RECORD = "pipeline.json"
 
@@ -57,6 +57,8 @@ def run_pipeline(config: PipelineConfig, *, bar: StageBar | None = None) -> dict
     Raises:
         UserError: bad input, a foreign folder at `out`. OSError: disk full; RunFailure: a worker died.
     """
+    # A wrong name is better known now than after an hour of cleaning.
+    tokenizer = load_tokenizer(config.tokenizer) if config.tokenise and config.tokenizer else None
     pipeline = _Pipeline(config, bar or StageBar())
     documents = pipeline.input()
     if config.load:
@@ -76,7 +78,7 @@ def run_pipeline(config: PipelineConfig, *, bar: StageBar | None = None) -> dict
         assert sides is not None
         pipeline.train_tokenizer(sides)
     if config.tokenise:
-        pipeline.tokenise(documents, sides)
+        pipeline.tokenise(documents, sides, tokenizer)
     return pipeline.cache.finish()
 
 
@@ -183,11 +185,12 @@ class _Pipeline:
             meter,
         )
 
-    def tokenise(self, documents: _Stream, sides: _Stream | None) -> None:
+    def tokenise(self, documents: _Stream, sides: _Stream | None, tokenizer: Tokenizer | None) -> None:
         """Token shards of every side; split on the way where that was left out."""
         config = self.config
-        own = self.out / "tokenizer" / "tokenizer.json"
-        tokenizer = load_tokenizer(own if config.tokenizer is None else config.tokenizer)
+        if tokenizer is None:
+            tokenizer = load_tokenizer(self.out / "tokenizer" / "tokenizer.json")
+        encoder = tokenizer
         shares = self._shares()
         if sides is not None:
             source = key_of([sides.key])
@@ -209,7 +212,7 @@ class _Pipeline:
             lambda out: stages.tokenise(
                 opened,
                 out,
-                tokenizer,
+                encoder,
                 source=source,
                 shard_tokens=config.shard_tokens,
                 workers=config.workers,

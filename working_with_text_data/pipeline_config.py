@@ -13,6 +13,8 @@ from utils.errors import UserError
 from .cleaning import CleaningConfig
 from .documents import SEPARATOR
 from .shards import SHARD_TOKENS
+from .splitting import check_fractions
+from .worker_pool import check_workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class PipelineConfig:
     workers: int = field(default=0, metadata={"help": "processes that clean and tokenise; 0 is this one"})
 
     def __post_init__(self) -> None:
+        check_fractions(self.val_fraction, self.test_fraction)
+        check_workers(self.workers)
         if self.tokenise and self.tokenizer is None and self.vocab_size is None:
             raise UserError(
                 "no tokenizer: give tokenizer=FILE (or byte, gpt2, …), vocab_size=N to train one, "
