@@ -1,189 +1,174 @@
 """How fast the tokenizer is beside the compiled ones, measured in turn in one process.
 
-    python -m working_with_text_data.benchmark input=book.txt
+    python -m working_with_text_data.benchmark inputs=[book.txt] vocab_sizes=[5000]
 
-Training: ours against Hugging Face's `tokenizers`, fed in the three ways its users feed it (one
-string, lines, a file), with and without its threads; the fastest of them is the peer.
-Encoding: ours (warm, and cold after its cache was emptied) against tiktoken and `tokenizers`, with
-the same merges. Before anything is timed, merges and ids are compared: equal or no figure.
+Four parts, each of which can be left out with `parts=[…]`:
+- training: seconds of ours and of `tokenizers`, `rustbpe` and `bpeasy`, each at the best of its settings;
+- memory: the peak of each trainer above reading the file, in a process of its own;
+- encoding: ours cold and warm, tiktoken, `tokenizers`; and decoding;
+- readable: how many times faster than the readable trainer of this book.
 
-Writes the table to the terminal and `results/bpe.json`. Left out: memory, other trainers.
+Candidates run in turn (A B A B …), medians and spread over rounds. Before anything is timed, merges and ids are
+compared: equal or no figure. Writes the table to the terminal, `results/bpe.json` and two plots beside it.
+Left out: threads of our own, GPUs. What was tried and did not help: `LOG.md`.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from utils.cli import run_main
 from utils.config import parse_args
-from utils.errors import RunFailure, UserError
-from utils.timing import compare, write_result
-from working_with_text_data.bpe_tokenizer import BPETokenizer
+from utils.errors import UserError
+from utils.timing import Timer, write_result
+from working_with_text_data.benchmark_encoding import measure_encoding, vocabularies
+from working_with_text_data.benchmark_peers import ENCODERS, OURS, Corpus, missing_peers
+from working_with_text_data.benchmark_tables import (
+    encoding_table,
+    memory_table,
+    readable_line,
+    training_table,
+)
+from working_with_text_data.benchmark_training import measure_memory, measure_readable, measure_training
 from working_with_text_data.documents import load_documents
 from working_with_text_data.fast_bpe import train_bpe
-from working_with_text_data.tie_breaks import gpt2_byte_order
-from working_with_text_data.tiktoken_ranks import load_tiktoken, to_tiktoken
 
-PEERS = ("tokenizers", "tiktoken")
+PARTS = ("training", "memory", "encoding", "readable")
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What to measure on."""
+    """What to measure, and on what."""
 
-    input: str = field(default="storyland", metadata={"help": "a corpus, a file or a folder"})
-    n_bytes: int | None = field(default=None, metadata={"help": "size of a generated corpus"})
-    vocab_sizes: tuple[int, ...] = (1000, 5000)
+    inputs: tuple[str, ...] = field(
+        default=("storyland:1000000", "storyland:11000000", "pydoc"),
+        metadata={"help": "corpora, files or folders; name:bytes gives a generated corpus its size"},
+    )
+    n_bytes: int | None = field(default=None, metadata={"help": "use only the beginning of each text"})
+    vocab_sizes: tuple[int, ...] = (1000, 5000, 10000, 32000)
+    parts: tuple[str, ...] = field(default=PARTS, metadata={"help": "which of the four parts to measure"})
     ranks: str | None = field(
         default=None,
         metadata={"help": "folder with gpt2.tiktoken; without it our own merges are encoded with"},
     )
     rounds: int = 5
+    readable_input: str = field(default="pydoc", metadata={"help": "what the readable trainer reads"})
+    readable_bytes: int = field(default=400_000, metadata={"help": "how much of it: it takes minutes"})
+    readable_vocab_size: int = 5000
     out: str = field(
         default=str(Path(__file__).with_name("results") / "bpe.json"), metadata={"help": "results file"}
     )
 
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.parts) - set(PARTS))
+        if unknown or not self.parts:
+            raise UserError(f"parts={list(self.parts)} must name some of {list(PARTS)}")
+        for name in ("inputs", "vocab_sizes"):
+            if not getattr(self, name):
+                raise UserError(f"{name} is empty: give at least one")
+        if self.rounds < 1:
+            raise UserError(f"rounds is {self.rounds}: at least one is needed")
 
-def measure_training(text: str, vocab_size: int, rounds: int) -> dict[str, Any]:
-    """Seconds to train on `text`, ours and Hugging Face's, and how many times faster ours is."""
-    candidates: dict[str, Callable[[], Any]] = {"ours": lambda: train_bpe(text, vocab_size)}
-    with tempfile.TemporaryDirectory() as folder:
-        if _installed("tokenizers"):
-            path = Path(folder) / "corpus.txt"
-            path.write_bytes(text.encode("utf-8"))
-            ours = train_bpe(text, vocab_size, tie_break="huggingface")
-            if _merges_of(_train_huggingface([text], vocab_size)) != _spelled_merges(ours):
-                raise RunFailure(
-                    f"our merges differ from those of `tokenizers` at {vocab_size}: nothing is timed"
+
+def load_corpus(name: str, n_bytes: int | None, folder: Path) -> Corpus:
+    """The documents of `name` as one text, at most `n_bytes` of it, also written to a file in `folder`."""
+    source, _, wanted = name.rpartition(":")
+    options: dict[str, Any] = {}
+    if source and wanted.isdigit():
+        options["n_bytes"] = min(int(wanted), n_bytes or int(wanted))
+    else:
+        source = name
+    text = "\n".join(document.text for document in load_documents(source, **options))
+    if n_bytes is not None:
+        text = text.encode("utf-8")[:n_bytes].decode("utf-8", "ignore")
+    if not text.strip():
+        raise UserError(f"{name} holds no text to measure on: choose another input")
+    data = text.encode("utf-8")
+    size = f"{len(data) / 1e6:.1f} MB" if len(data) >= 100_000 else f"{len(data) / 1e3:.0f} kB"
+    label = f"{Path(source).name} {size}"
+    path = folder / f"{len(list(folder.iterdir()))}.txt"
+    path.write_bytes(data)
+    return Corpus(label, text, path)
+
+
+def estimate_minutes(config: BenchmarkConfig, corpora: list[Corpus]) -> float:
+    """About how long the parts take on two quiet cores of a server; twice that is no surprise."""
+    megabytes = sum(corpus.n_bytes for corpus in corpora) / 1e6
+    sizes = len(config.vocab_sizes)
+    merging = sum(config.vocab_sizes) / 1e4  # seconds of all trainers and texts together, once
+    seconds = 0.0
+    if "training" in config.parts:
+        seconds += (config.rounds * 0.9 + 3.0) * (megabytes * sizes + len(corpora) * merging)
+    if "memory" in config.parts:
+        seconds += 5 * (0.5 * len(corpora) + megabytes * 0.5 + merging)
+    if "encoding" in config.parts:
+        timed = sum(min(corpus.n_bytes, 2_000_000) for corpus in corpora) / 1e6
+        seconds += (config.rounds + 2) * timed * (4 if config.ranks else 2) + 2 * megabytes
+    if "readable" in config.parts:
+        seconds += config.readable_bytes * config.readable_vocab_size * 8e-8
+    return seconds / 60
+
+
+def measure(config: BenchmarkConfig, corpora: list[Corpus], readable: Corpus | None) -> dict[str, Any]:
+    """All parts of the configuration, printed as they come."""
+    figures: dict[str, Any] = {"corpora": {}}
+    for corpus in corpora:
+        own: dict[str, Any] = {"bytes": corpus.n_bytes, "ascii": corpus.text.isascii(), "training": {}}
+        figures["corpora"][corpus.name] = own
+        for vocab_size in config.vocab_sizes if "training" in config.parts else ():
+            trained = measure_training(corpus, vocab_size, config.rounds)
+            own["training"][str(vocab_size)] = trained
+            _show(training_table(corpus, vocab_size, trained))
+            if trained["reached"] < vocab_size:
+                _show(
+                    f"  the text runs out of pairs at {trained['reached']:,}: larger vocabularies are the same\n"
                 )
-            lines = text.splitlines(keepends=True)
-            feeds: dict[str, list[str] | str] = {"one string": [text], "lines": lines, "file": str(path)}
-            for threads in ("threads", "one thread"):
-                for feed, texts in feeds.items():
-                    parallel = threads == "threads"
-                    candidates[f"tokenizers, {feed}, {threads}"] = partial(
-                        _train_huggingface, texts, vocab_size, parallel
-                    )
-        result = compare(candidates, rounds=rounds, warmup=1)
-    return _against_the_best(result, "ours")
+                break
+        if "memory" in config.parts:
+            feeds = _feeds_for_memory(own["training"])
+            own["memory"] = measure_memory(corpus, max(config.vocab_sizes), feeds)
+            _show(memory_table(corpus, own["memory"]))
+        if "encoding" in config.parts:
+            own["encoding"] = {}
+            tables = vocabularies(config.ranks) if config.ranks else {}
+            for name, tokenizer in (tables or {"our merges": _own(corpus, config)}).items():
+                peers = ENCODERS if name in ("gpt2", "our merges") else ENCODERS[:1]
+                encoded = measure_encoding(corpus, tokenizer, config.rounds, peers)
+                own["encoding"][name] = encoded
+                _show(encoding_table(corpus, name, encoded))
+    if readable is not None:
+        figures["readable"] = measure_readable(readable, config.readable_vocab_size, config.rounds)
+        _show(readable_line(figures["readable"]))
+    # The first text under short names, for the sentences of a README.
+    first = figures["corpora"][corpora[0].name]
+    figures |= {"bytes": first["bytes"], "training": first["training"]}
+    if "encoding" in first:
+        vocabulary, encoded = next(iter(first["encoding"].items()))
+        figures["encoding"] = {"vocabulary": vocabulary, **encoded}
+    return figures
 
 
-def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> dict[str, Any]:
-    """Seconds to encode `text` in one thread, by the peers and by ours."""
-    expected = tokenizer.encode_ordinary(text)
-
-    def cold() -> list[int]:
-        tokenizer.clear_cache()
-        return tokenizer.encode_ordinary(text)
-
-    candidates: dict[str, Callable[[], Any]] = {
-        "ours, cold": cold,
-        "ours, warm": lambda: tokenizer.encode_ordinary(text),
-    }
-    if _installed("tiktoken"):
-        encoding = to_tiktoken(tokenizer)
-        candidates["tiktoken"] = lambda: encoding.encode_ordinary(text)
-    if _installed("tokenizers"):
-        twin = _huggingface_twin(tokenizer)
-        candidates["tokenizers"] = lambda: twin.encode(text).ids
-    for name, encode in candidates.items():
-        if encode() != expected:
-            raise RunFailure(f"{name} gives other ids than ours on this text: nothing is timed")
-    return compare(candidates, rounds=rounds, warmup=1)
+def _own(corpus: Corpus, config: BenchmarkConfig) -> Any:
+    return train_bpe(corpus.text, max(config.vocab_sizes))
 
 
-def _against_the_best(result: dict[str, Any], own: str) -> dict[str, Any]:
-    """Add the fastest peer and how many times faster `own` is, round by round."""
-    figures = result["candidates"]
-    peers = [name for name in figures if name != own]
-    if peers:
-        best = min(peers, key=lambda name: figures[name]["median_s"])
-        ratios = [peer / mine for peer, mine in zip(figures[best]["seconds"], figures[own]["seconds"])]
-        result["best_peer"] = best
-        result["times_faster"] = figures[best]["median_s"] / figures[own]["median_s"]
-        result["times_faster_by_round"] = ratios
-    return result
+def _feeds_for_memory(training: dict[str, Any]) -> dict[str, str]:
+    """Each trainer fed as it was fastest; by default as its documentation does."""
+    from working_with_text_data.benchmark_peers import TRAINERS, installed
+
+    feeds = {t.name: "file, threads" if t.name == "tokenizers" else "one string" for t in TRAINERS}
+    for result in training.values():
+        feeds |= {name: peer["best"] for name, peer in result["peers"].items()}
+    packages = {t.name: t.package for t in TRAINERS}
+    return {name: feed for name, feed in feeds.items() if name == OURS or installed(packages[name])}
 
 
-# --- the peers ----------------------------------------------------------------------------------
-
-
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-@contextmanager
-def _threads(parallel: bool) -> Iterator[None]:
-    """`tokenizers` reads this variable at each call."""
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if parallel else "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TOKENIZERS_PARALLELISM"]
-        else:
-            os.environ["TOKENIZERS_PARALLELISM"] = before
-
-
-def _train_huggingface(texts: list[str] | str, vocab_size: int, parallel: bool = True) -> Any:
-    """Byte-level BPE as its documentation shows it; a string is the path of a file."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    with _threads(parallel):
-        if isinstance(texts, str):
-            tokenizer.train([texts], trainer)
-        else:
-            tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def _merges_of(tokenizer: Any) -> list[tuple[str, str]]:
-    import json
-
-    pairs = json.loads(tokenizer.to_str())["model"]["merges"]
-    return [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in pairs]
-
-
-def _speller() -> Callable[[bytes], str]:
-    """How GPT-2 and `tokenizers` write bytes as printable characters."""
-    character = {
-        byte: chr(byte) if place < 188 else chr(256 + place - 188)
-        for place, byte in enumerate(gpt2_byte_order())
-    }
-    return lambda token: "".join(character[byte] for byte in token)
-
-
-def _spelled_merges(tokenizer: BPETokenizer) -> list[tuple[str, str]]:
-    spell = _speller()
-    return [(spell(tokenizer.token_bytes(a)), spell(tokenizer.token_bytes(b))) for a, b in tokenizer.merges]
-
-
-def _huggingface_twin(tokenizer: BPETokenizer) -> Any:
-    """The same vocabulary and merges in `tokenizers`."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    spell = _speller()
-    vocabulary = {spell(token): token_id for token, token_id in tokenizer.ranks.items()}
-    twin = Tokenizer(models.BPE(vocabulary, _spelled_merges(tokenizer)))
-    twin.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return twin
-
-
-# --- the command line ---------------------------------------------------------------------------
+def _show(text: str) -> None:
+    print(text, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -192,43 +177,38 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         BenchmarkConfig,
         prog="python -m working_with_text_data.benchmark",
-        description="Time BPE training and encoding beside tokenizers and tiktoken.",
-        aliases={"--input": "input", "--out": "out", "--rounds": "rounds"},
+        description="Time BPE training, encoding and decoding beside tokenizers, tiktoken, rustbpe and bpeasy.",
+        aliases={"--out": "out", "--rounds": "rounds", "--ranks": "ranks"},
     )
-    if not config.vocab_sizes:
-        raise UserError("vocab_sizes is empty: give at least one, such as vocab_sizes=[5000]")
-    options: dict[str, Any] = {} if config.n_bytes is None else {"n_bytes": config.n_bytes}
-    text = "\n".join(document.text for document in load_documents(config.input, **options))
-    for peer in PEERS:
-        if not _installed(peer):
-            print(f"{peer} is not installed and not measured")
-    size = len(text.encode("utf-8"))
-    print(f"{config.input}: {size:,} bytes; median of {config.rounds} rounds in turn")
-
-    figures: dict[str, Any] = {"bytes": size, "training": {}, "encoding": {}}
-    for vocab_size in config.vocab_sizes:
-        measured = measure_training(text, vocab_size, config.rounds)
-        figures["training"][str(vocab_size)] = measured
-        _print_table(f"training, vocabulary {vocab_size:,}", measured, size)
-        if "times_faster" in measured:
-            print(f"  ours is {measured['times_faster']:.2f} × as fast as the best of the others")
-    if config.ranks is not None:
-        name, tokenizer = "GPT-2 ranks", load_tiktoken("gpt2", config.ranks)
-    else:
-        name, tokenizer = "our merges", train_bpe(text, max(config.vocab_sizes))
-    measured = measure_encoding(text, tokenizer, config.rounds)
-    figures["encoding"] = {"vocabulary": name, **measured}
-    _print_table(f"encoding, {name}, one thread", measured, size)
-
+    with tempfile.TemporaryDirectory() as folder, Timer() as timer:
+        corpora = [load_corpus(name, config.n_bytes, Path(folder)) for name in config.inputs]
+        readable = None
+        if "readable" in config.parts:
+            limit = min(config.readable_bytes, config.n_bytes or config.readable_bytes)
+            readable = load_corpus(config.readable_input, limit, Path(folder))
+        for line in missing_peers():
+            _show(line)
+        minutes = estimate_minutes(config, corpora)
+        _show(f"{config.rounds} rounds; about {max(1, round(minutes))} min on a quiet machine of two cores\n")
+        figures = measure(config, corpora, readable)
     words = [f"{key}={value}" for key, value in _given(config).items()]
     path = write_result(
         Path(config.out),
         name="bpe",
         figures=figures,
-        command=" ".join(["python -m working_with_text_data.benchmark", *words]),
-        notes="Merges and ids were compared before timing. The peer in training is the fastest of its settings.",
+        command=" ".join(["python -m working_with_text_data.benchmark", *words]).replace("'", ""),
+        notes=(
+            "Merges and ids were compared before timing. A peer is taken at the fastest of its settings. Cold: the "
+            "tokenizer is built and its caches are empty; warm: the same text again. Memory: peak above a process "
+            "that only reads the file, the library's own import included."
+        ),
     )
-    print(f"wrote {path}")
+    print(f"wrote {path} after {timer.seconds / 60:.1f} min")
+    from working_with_text_data.benchmark_plot import plot_file
+
+    for plot in plot_file(path):
+        print(f"wrote {plot}")
+    print("next: python -m utils.readme --write puts the figures into the READMEs", file=sys.stderr)
     return 0
 
 
@@ -239,15 +219,6 @@ def _given(config: BenchmarkConfig) -> dict[str, Any]:
         key: value for key, value in vars(config).items() if value != getattr(default, key) and key != "out"
     }
     return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-
-
-def _print_table(title: str, result: dict[str, Any], size: int) -> None:
-    print(title)
-    for name, row in result["candidates"].items():
-        print(
-            f"  {name:<34} {row['median_s']:8.3f} s  ({row['min_s']:.3f}–{row['max_s']:.3f})"
-            f"  {size / row['median_s'] / 1e6:7.2f} MB/s"
-        )
 
 
 if __name__ == "__main__":

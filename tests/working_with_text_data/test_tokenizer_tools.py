@@ -9,12 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 import working_with_text_data
-from utils.errors import ScratchbookError
-from working_with_text_data import benchmark as benchmark_module
 from working_with_text_data import (
     coloured,
     load_tokenizer,
-    to_tiktoken,
     token_strip_html,
     token_table,
     train_bpe,
@@ -140,27 +137,6 @@ def test_bad_input_ends_with_one_line_and_nothing_written(bad, tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
-
-
-def test_the_benchmark_checks_then_measures_then_writes(tmp_path, capsys):
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text(TEXT)
-    out = tmp_path / "bpe.json"
-    arguments = [f"input={corpus}", "vocab_sizes=[280]", "rounds=1", f"out={out}"]
-    assert benchmark_module.main(arguments) == 0
-    result = json.loads(out.read_text())
-    assert {"figures", "hardware", "versions", "command"} <= result.keys()
-    assert "ours" in result["figures"]["training"]["280"]["candidates"]
-    assert "ours, warm" in result["figures"]["encoding"]["candidates"]
-    assert "training, vocabulary 280" in capsys.readouterr().out
-
-
-def test_the_benchmark_refuses_to_time_different_ids(monkeypatch):
-    pytest.importorskip("tiktoken")
-    other = train_bpe("xyz " * 20, 258)
-    monkeypatch.setattr(benchmark_module, "to_tiktoken", lambda tokenizer: to_tiktoken(other))
-    with pytest.raises(ScratchbookError, match="other ids"):
-        benchmark_module.measure_encoding(TEXT, train_bpe(TEXT, 300), rounds=1)
 
 
 # --- the package ----------------------------------------------------------------------------------
