@@ -1,4 +1,4 @@
-"""The chapter's README: every command and every Python block runs, the map names what is there."""
+"""The chapter's README: every Python block runs, the map names what is there. Commands: tests/docs."""
 
 import os
 import re
@@ -8,12 +8,6 @@ import sys
 from fnmatch import fnmatch
 
 import pytest
-
-# What a command must be told in a test so that it stays small and writes beside itself.
-SMALL = {
-    "working_with_text_data.benchmark_loader": ["tokens=100000", "batches=2", "rounds=1", "out=loader.json"],
-    "working_with_text_data.benchmark": ["n_bytes=60000", "vocab_sizes=[300]", "rounds=1", "out=bpe.json"],
-}
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +19,14 @@ def blocks(text: str, kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def test_every_command_and_block_runs_in_an_empty_folder(chapter, tmp_path, project_root):
+def test_every_python_block_runs_after_the_command_that_it_needs(chapter, tmp_path, project_root):
     text = (chapter / "README.md").read_text()
-    commands = [line for block in blocks(text, "sh") for line in block.splitlines() if line.strip()]
-    assert len(commands) >= 4
+    commands = [line for block in blocks(text, "sh") for line in block.splitlines() if "out=shards" in line]
+    assert len(commands) == 1, "one command makes the shards that the Python blocks open"
     environment = {**os.environ, "PYTHONPATH": str(project_root)}
-    jobs = []
-    for command in commands:
-        words = shlex.split(command)
-        assert words[:2] == ["python", "-m"], f"{command}: only module commands are expected here"
-        jobs.append((command, ["-m", *words[2:], *SMALL.get(words[2], [])]))
+    jobs = [(command, shlex.split(command)[1:]) for command in commands]
     jobs += [(block, ["-c", block]) for block in blocks(text, "python")]
+    assert len(jobs) >= 3
     for what, arguments in jobs:
         done = subprocess.run(
             [sys.executable, *arguments],
