@@ -32,14 +32,48 @@ def table(**axes: Iterable[Any]) -> list[dict[str, Any]]:
     return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
 
 
+def pairs(**axes: Iterable[Any]) -> list[dict[str, Any]]:
+    """Rows in which every pair of values of any two axes occurs: a bug seldom needs three choices at once.
+
+    Greedy: each row begins with a pair that is still missing and takes, axis by axis, what covers most.
+    """
+    values = {name: list(axis) for name, axis in axes.items()}
+    missing = {
+        ((a, x), (b, y)) for a, b in itertools.combinations(values, 2) for x in values[a] for y in values[b]
+    }
+    rows: list[dict[str, Any]] = []
+    while missing:
+        row = dict(min(missing, key=repr))
+        for name, axis in values.items():
+            if name not in row:
+                row[name] = max(axis, key=lambda v: len(covered({**row, name: v}, values) & missing))
+        missing -= covered(row, values)
+        rows.append({name: row[name] for name in values})
+    return sorted(rows, key=lambda row: [values[name].index(row[name]) for name in values])
+
+
+def covered(row: dict[str, Any], order: Iterable[str]) -> set[Any]:
+    """The pairs of values that a row tests together, written in the order of the axes."""
+    given = [(name, row[name]) for name in order if name in row]
+    return set(itertools.combinations(given, 2))
+
+
 # Every attention in the registry and every choice the config offers: what is added there is tested here.
-ALL_VARIANTS = [
-    *table(attention=ATTENTIONS, position=CHOICES["position"], norm=CHOICES["norm"], mlp=CHOICES["mlp"]),
-    *table(attention=ATTENTIONS, position=CHOICES["position"], norm_order=["post"]),
-]
+# Causality: every attention with every position and norm. Everything else: every pair of choices.
+CAUSAL_VARIANTS = table(attention=ATTENTIONS, position=CHOICES["position"], norm=CHOICES["norm"])
+ALL_VARIANTS = pairs(
+    attention=ATTENTIONS,
+    position=CHOICES["position"],
+    norm=CHOICES["norm"],
+    mlp=CHOICES["mlp"],
+    norm_order=CHOICES["norm_order"],
+)
 # What a cache can get wrong: which keys, which positions, which mask alignment.
 CACHE_VARIANTS = [
-    *table(attention=ATTENTIONS, position=CHOICES["position"], attn_backend=("manual", "sdpa")),
+    *(
+        {**row, "attn_backend": ("auto", "manual", "sdpa")[i % 3]}
+        for i, row in enumerate(table(attention=ATTENTIONS, position=CHOICES["position"]))
+    ),
     *table(
         attention=ATTENTIONS, position=["rope"], rope_layout=["interleaved"], norm=["rmsnorm"], mlp=["swiglu"]
     ),
@@ -47,8 +81,8 @@ CACHE_VARIANTS = [
 ]
 
 
-def build(*, loud: bool = True, seed: int = 0, **fields: Any) -> GPT:
-    """A tiny model in eval mode whose every part matters to its output.
+def build(*, loud: bool = True, seed: int = 0, path: str | None = None, **fields: Any) -> GPT:
+    """A tiny model in eval mode whose every part matters to its output. `path` is that of latent attention.
 
     A fresh GPT-2 initialisation is so quiet (std 0.02) that a wrong mask or a wrong position moves a logit
     by less than rounding does. ``loud`` redraws each weight large enough that a bug cannot hide.
@@ -60,6 +94,9 @@ def build(*, loud: bool = True, seed: int = 0, **fields: Any) -> GPT:
     model = GPT(GPTConfig(**{**settings, **fields})).eval()
     if loud:
         make_loud(model, seed)
+    if path is not None:
+        for block in model.blocks:
+            block.attn.path = path
     return model
 
 
@@ -224,7 +261,11 @@ def check_crop_and_reset(model: GPT) -> None:
     cache = model.new_cache(2, 8)
     feed(model, ids, (5, 3), cache)
     for keep in (6, 3, 1, 0):
-        cache.crop(keep)
+        try:
+            cache.crop(keep)
+        except UserError as error:  # a ring that has turned may not go back so far, and must say so
+            assert "overwritten" in str(error) and cache.length == 8, f"crop({keep}): {error}"
+            continue
         assert cache.length == keep, f"crop({keep}) left length {cache.length}"
         branch = torch.cat([ids[:, :keep], other[:, keep:]], dim=1)
         got = feed(model, branch[:, keep:], (8 - keep,), cache)
