@@ -54,7 +54,7 @@ class PipelineBenchmarkConfig:
     workers: int = field(default=2, metadata={"help": "processes that clean and tokenise"})
     vocab_size: int = 5_000
     near_duplicates: bool = False
-    pretokenise_mb: float = field(default=64.0, metadata={"help": "text of the pre-tokenising measurement"})
+    pretokenise_mb: float = field(default=32.0, metadata={"help": "text of the pre-tokenising measurement"})
     rounds: int = 5
     seed: int = 0
     folder: str | None = field(

@@ -80,14 +80,16 @@ def encode_stream(
 
 def _encode(tokenizer: Tokenizer, text: str, end: int | None) -> NDArray[Any]:
     ids = tokenizer.encode_ordinary(text)
-    array = np.empty(len(ids) + (end is not None), dtype=np.int64)
-    array[: len(ids)] = ids
+    size = len(ids) + (end is not None)
+    array: NDArray[Any] = np.empty(size, dtype=dtype_for(tokenizer.vocab_size))
+    try:
+        array[: len(ids)] = ids
+    except OverflowError:  # an id that does not fit the width must reach the writer's check as it is
+        array = np.empty(size, dtype=np.int64)
+        array[: len(ids)] = ids
     if end is not None:
         array[-1] = end
-    # An id that does not fit the width must reach the writer's check as it is, not wrapped around.
-    dtype = dtype_for(tokenizer.vocab_size)
-    fits = not array.size or (array.min() >= 0 and array.max() < 1 << 8 * dtype.itemsize)
-    return array.astype(dtype) if fits else array
+    return array
 
 
 def _chunks(items: Iterable[tuple[T, str]], chunk_chars: int) -> Iterator[tuple[list[T], list[str]]]:

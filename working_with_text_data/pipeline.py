@@ -49,6 +49,7 @@ class _Stream:
     key: str | None  # None: not known before they are read
     open: Callable[[], Iterable[Document]]
     n_bytes: int | None  # about how much text
+    exact: bool = False  # n_bytes is that of the texts, not of their files
 
 
 def run_pipeline(config: PipelineConfig, *, bar: StageBar | None = None) -> dict[str, Any]:
@@ -137,16 +138,19 @@ class _Pipeline:
             keyed=stream.key is not None,
         )
         folder = self.out / name
-        return _Stream(content_key(made), lambda: read_documents(folder), made["text_bytes"])
+        return _Stream(content_key(made), lambda: read_documents(folder), made["text_bytes"], exact=True)
 
     def split(self, stream: _Stream) -> _Stream:
         """Each document to its side; what comes back opens all sides, one behind the other."""
         shares = self._shares()
+        # Text that is known to be too long to hold need not be held to find that out.
+        too_long = stream.exact and (stream.n_bytes or 0) > HOLD_BYTES
+        held = {**shares, "hold_bytes": 0} if too_long else shares
         meter = Meter(self.bar.begin("split", stream.n_bytes))
         made = self._run(
             "split",
             [self._key(stream), shares],
-            lambda folder: stages.split(SplitStream(meter(stream.open()), **shares), folder),
+            lambda folder: stages.split(SplitStream(meter(stream.open()), **held), folder),
             meter,
         )
         return _Stream(content_key(made), lambda: iter(()), made["text_bytes"])

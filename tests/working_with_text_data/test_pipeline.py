@@ -103,6 +103,19 @@ class TestStages:
             )
         assert record["stages"]["tokenise"]["split"] == whole["stages"]["tokenise"]["split"]
 
+    @pytest.mark.parametrize("load", [True, False])  # the size of the text is known before the split, or not
+    def test_text_too_long_to_hold_is_split_by_its_hash(self, place, monkeypatch, load):
+        monkeypatch.setattr(pipeline, "HOLD_BYTES", 2000)
+        record = run_pipeline(config(place, load=load, clean=False, statistics=False))
+        assert record["stages"]["split"]["split"]["method"] == "threshold"
+        by_hash = config(
+            place, out=str(place / "by_hash"), clean=False, statistics=False, split_method="threshold"
+        )
+        run_pipeline(by_hash)
+        for side in ("train", "val"):
+            ours, theirs = (texts_in(place / out / "split" / side) for out in ("out", "by_hash"))
+            assert ours == theirs and ours
+
     def test_it_trains_a_tokenizer_of_its_own(self, place):
         record = run_pipeline(config(place, vocab_size=300, statistics=False))
         assert record["stages"]["tokenizer"]["vocab_size"] == 300
