@@ -41,6 +41,14 @@ _EXPORTS = {
     "padding_mask": "masks",
     "combine_masks": "masks",
     "positions_from_mask": "masks",
+    "HeadSummary": "analysis",
+    "summarise": "analysis",
+    "top_links": "analysis",
+    "induction_score": "analysis",
+    "repeated_tokens": "analysis",
+    "AttentionView": "viewer",
+    "attention_viewer": "viewer",
+    "show_attention": "viewer",
 }
 
 __all__ = sorted(_EXPORTS)
