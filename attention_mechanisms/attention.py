@@ -128,9 +128,15 @@ def attend(
         k, v = k.to(q.dtype), v.to(q.dtype)
     dropout = dropout if training else 0.0
     q_len, k_len = q.size(-2), k.size(-2)
+    check_table("mask", mask, q, k_len)
+    check_table("bias", bias, q, k_len)
     if window is not None:
         check_window(window)
         causal = True
+    if causal and q_len > k_len:
+        raise UserError(
+            f"attend: {q_len} queries but only {k_len} keys: the keys must include those of the queries"
+        )
         window = None if window >= k_len else window
     if causal and q_len == 1 and window is None:
         causal = False  # the newest token may look at everything: nothing to mask while decoding
@@ -163,6 +169,15 @@ def attend(
     if backend in ("blocks", "bands"):
         return fast_attention.bands(q, k, v, window or k_len)
     raise UserError(f"attend: backend is {backend!r}: choose one of {', '.join(BACKENDS + FAST)}")
+
+
+def check_table(name: str, table: Tensor | None, q: Tensor, k_len: int) -> None:
+    """Raise a UserError unless the mask or bias broadcasts to (B, H, Q, K)."""
+    full = (*q.shape[:3], k_len)
+    if table is None:
+        return
+    if table.dim() > 4 or any(n not in (1, m) for n, m in zip(reversed(table.shape), reversed(full))):
+        raise UserError(f"attend: {name} has shape {tuple(table.shape)}, which does not broadcast to {full}")
 
 
 def _sdpa(

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from attention_mechanisms.masks import visible
 
@@ -95,6 +96,7 @@ class _Blocks(torch.autograd.Function):
         return out.view(batch, heads, length, -1)
 
     @staticmethod
+    @once_differentiable  # the shares were saved without their graph: a second derivative would be wrong
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
         q, k, v, out, *shares = ctx.saved_tensors
         grad = grad.reshape(out.shape)

@@ -44,6 +44,11 @@ class LayerCache(ABC):
         """The positions (K,) of the keys that `append` gives for `new` tokens: here all, in order."""
         return torch.arange(self.length + new, device=self.cache.device)
 
+    def copy_rows(self, other: "LayerCache", rows: Tensor) -> None:
+        """Row i becomes a copy of row rows[i] of the same layer of another cache."""
+        for mine, theirs in zip(self.stores, other.stores, strict=True):
+            mine.copy_rows(theirs, rows)
+
     def check_crop(self, length: int) -> None:
         """Raise a UserError if what a crop to `length` tokens needs is no longer kept. Here all is kept."""
         assert 0 <= length <= self.length
@@ -148,8 +153,7 @@ class KVCache:
             raise UserError(f"branch: rows {index.tolist()} but the cache has rows 0 to {self.batch - 1}")
         new = self.like(len(index))
         for old_layer, new_layer in zip(self.layers, new.layers, strict=True):
-            for old, made in zip(old_layer.stores, new_layer.stores, strict=True):
-                made.copy_rows(old, index)
+            new_layer.copy_rows(old_layer, index)
         new.length = self.length
         if self._mask is not None:
             with torch.inference_mode(False):

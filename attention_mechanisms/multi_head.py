@@ -173,6 +173,11 @@ class MultiHeadAttention(nn.Module):
         no table is built.
         """
         total = start + time
+        if self.sinks and attention_mask is not None and not bool(attention_mask[..., : self.sinks].all()):
+            raise UserError(
+                f"the first {self.sinks} tokens are kept as attention sinks, but some of them are padding: "
+                "give rows of one length, or set attention_sinks to 0"
+            )
         mask = None if attention_mask is None else padding_mask(attention_mask)
         if mask is not None and mask.size(-1) != total:
             raise UserError(

@@ -39,7 +39,10 @@ class LearnedPositions(nn.Module):
         nn.init.normal_(self.weight, std=0.02)
 
     def forward(self, positions: Tensor) -> Tensor:
-        return nn.functional.embedding(positions, self.weight)
+        try:
+            return nn.functional.embedding(positions, self.weight)
+        except IndexError:
+            raise past_the_table(positions, self.block_size) from None
 
 
 class SinusoidalPositions(nn.Module):
@@ -70,7 +73,18 @@ class SinusoidalPositions(nn.Module):
         return self
 
     def forward(self, positions: Tensor) -> Tensor:
-        return self.weight[positions]
+        try:
+            return self.weight[positions]
+        except IndexError:
+            raise past_the_table(positions, self.block_size) from None
+
+
+def past_the_table(positions: Tensor, block_size: int) -> UserError:
+    """The error for positions beyond what was prepared (on a CPU; `GPT` asks before it looks anything up)."""
+    return UserError(
+        f"position {int(positions.max())} is past block_size {block_size}: "
+        "shorten the input or build the model with a larger block_size"
+    )
 
 
 def alibi_slopes(n_head: int) -> Tensor:
@@ -163,7 +177,10 @@ class RotaryPositions(nn.Module):
             return self.cos[start : start + length], self.sin[start : start + length]
         if positions.dim() == 2:
             positions = positions[:, None, :]
-        return self.cos[positions], self.sin[positions]
+        try:
+            return self.cos[positions], self.sin[positions]
+        except IndexError:
+            raise past_the_table(positions, self.block_size) from None
 
     def forward(
         self, q: Tensor, k: Tensor, positions: Tensor | None = None, start: int = 0

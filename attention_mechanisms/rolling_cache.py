@@ -34,6 +34,9 @@ class RollingLayerCache(LayerCache):
         self.k, self.v, self.window, self.sinks = k, v, window, sinks
         self.slots = k.tensors()[0].size(-2)
         self.ring = self.slots - sinks
+        self.written = (
+            0  # tokens the ring has taken: a crop lowers `length`, but what it overwrote stays lost
+        )
 
     @property
     def stores(self) -> tuple[TokenStore, ...]:
@@ -53,6 +56,8 @@ class RollingLayerCache(LayerCache):
         batch, _, new, _ = k.shape
         self.cache.check_room(batch, new)
         start = self.length
+        # With nothing of the ring in use, it begins anew.
+        self.written = start + new if start <= self.sinks else max(self.written, start + new)
         places = torch.arange(start, start + new, device=self.cache.device)
         if new == 1:
             slot = self.slot_of(places)
@@ -87,10 +92,15 @@ class RollingLayerCache(LayerCache):
         first = max(sinks, length - self.window + 1)
         return torch.cat((torch.arange(sinks, device=device), torch.arange(first, length, device=device)))
 
+    def copy_rows(self, other: LayerCache, rows: Tensor) -> None:
+        super().copy_rows(other, rows)
+        assert isinstance(other, RollingLayerCache)
+        self.written = other.written
+
     def check_crop(self, length: int) -> None:
-        oldest_kept = max(self.sinks, self.length - self.ring)
+        oldest_kept = max(self.sinks, self.written - self.ring)
         oldest_needed = max(self.sinks, length - self.window + 1)
-        if length and oldest_needed < oldest_kept and self.length > self.slots:
+        if oldest_needed < min(length, oldest_kept):
             back = oldest_kept + self.window - 1
             raise UserError(
                 f"cannot crop the KV cache to {length} tokens: its window of {self.window} has overwritten what "
