@@ -7,10 +7,10 @@ of the tokenizer. Every text ends in `<|endoftext|>` where the tokenizer has it.
 special tokens: a document that spells one out gets the plain ids of its letters.
 
 Documents stream through in constant memory: a shard a side, the chunks that the workers hold, and the longest
-document (one of 100 MB takes some 1.5 GB while it is tokenised, for it is encoded in one piece). Up to 64 MB are held to be split exactly and looked through for near-duplicates; what is longer
-is split by the hash of each text (`split_stream`). `workers=N` tokenises in N processes, with the same bytes
-as a result. Done twice, it writes once; killed at any moment, it goes on after the last whole shard
-(`write_splits`).
+document (one of 100 MB takes some 1.5 GB while it is tokenised, for it is encoded in one piece). Up to 64 MB
+are held to be split exactly and looked through for near-duplicates; what is longer is split by the hash of
+each text (`split_stream`). `workers=N` tokenises in N processes, with the same bytes as a result. Done twice,
+it writes once; killed at any moment, it goes on after the last whole shard (`write_splits`).
 
 Left out: cleaning, which `pipeline` does first.
 """
