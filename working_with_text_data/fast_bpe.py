@@ -24,6 +24,8 @@ from working_with_text_data.bpe_tokenizer import BPETokenizer
 from working_with_text_data.pretokens import count_pretokens
 from working_with_text_data.tie_breaks import SortKey, first_seen_key, sort_key
 
+FEW_PLACES = 32  # of a pair; up to here noting words by their neighbour costs more than it saves
+
 
 def train_bpe(
     texts: str | Iterable[str],
@@ -184,9 +186,11 @@ def _merge_everywhere(
     """Write `new` for `pair` in all words, keep the counts true, and return the pairs that came to be.
 
     Where `pair` = "ab" becomes "N" in "xaby", the pairs "xa" and "by" vanish as often as "xN" and
-    "Ny" appear. So the words are only noted by their neighbour, and counted at the end.
+    "Ny" appear. A pair with few places counts that at once; for one with many the words are only noted by
+    their neighbour, and counted at the end: most of them share a few neighbours.
     """
     first, second = pair[0], pair[1]
+    few = len(where[pair]) <= FEW_PLACES
     left: defaultdict[str, list[int]] = defaultdict(list)  # neighbour before the merge -> words
     right: defaultdict[str, list[int]] = defaultdict(list)  # neighbour after it -> words
     made: defaultdict[str, int] = defaultdict(int)
@@ -195,10 +199,23 @@ def _merge_everywhere(
         if len(parts) == 2:  # nearly always: one occurrence
             before, after = parts
             words[i] = before + new + after
-            if before:
-                left[before[-1]].append(i)
-            if after:
-                right[after[0]].append(i)
+            if few:
+                n = counts[i]
+                if before:
+                    x = before[-1]
+                    pair_count[x + first] -= n
+                    made[x + new] += n
+                    where[x + new].append(i)
+                if after:
+                    x = after[0]
+                    pair_count[second + x] -= n
+                    made[new + x] += n
+                    where[new + x].append(i)
+            else:
+                if before:
+                    left[before[-1]].append(i)
+                if after:
+                    right[after[0]].append(i)
         elif len(parts) > 2:  # several occurrences may touch each other: count the whole word anew
             n = counts[i]
             old = words[i]

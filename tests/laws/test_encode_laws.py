@@ -1,4 +1,4 @@
-"""LT2, LT3 inside the fast encoder: words are cut where every pattern cuts, and no cache changes an id."""
+"""LT2, LT3 inside the fast encoder and trainer: words end where patterns cut, no cache or short cut changes an id."""
 
 import pytest
 from encode_checks import (
@@ -13,9 +13,10 @@ from encode_checks import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizer_checks import CORPUS, check_equals_tiktoken, trained
+from tokenizer_checks import CORPUS, check_equals_tiktoken, check_same_merges, trained
 
 from working_with_text_data import coarse_words as coarse_module
+from working_with_text_data import fast_bpe, train_bpe_readable
 from working_with_text_data.fast_encode import FastEncoder
 from working_with_text_data.patterns import splitter
 from working_with_text_data.tiktoken_adapter import to_tiktoken
@@ -63,6 +64,16 @@ def test_hard_white_space_gives_the_ids_of_tiktoken(name):
 def test_caches_hold_no_more_than_they_may(pattern, limit):
     texts = [*CORPUS, *hard_texts(150, seed=29)]
     check_caches_are_bounded(trained(pattern).ranks, splitter(pattern), texts, limit)
+
+
+@pytest.mark.parametrize("few", [0, 1, 3, 10**9])
+def test_pairs_with_few_places_are_merged_like_those_with_many(monkeypatch, few):
+    monkeypatch.setattr(fast_bpe, "FEW_PLACES", few)
+    texts = [*CORPUS, *hard_texts(60, seed=33)]
+    for tie_break in ("bytes", "smallest_ids", "first_seen"):
+        fast = fast_bpe.train_bpe(texts, 450, tie_break=tie_break)
+        assert fast.merges == train_bpe_readable(texts, 450, tie_break=tie_break).merges
+    check_same_merges(fast_bpe.train_bpe, CORPUS * 2, 330)
 
 
 def test_every_white_space_of_unicode_is_known():

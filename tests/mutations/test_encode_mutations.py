@@ -11,10 +11,10 @@ from encode_checks import (
     check_words_are_runs_of_pieces,
     hard_texts,
 )
-from tokenizer_checks import CORPUS, check_equals_tiktoken, trained
+from tokenizer_checks import CORPUS, check_equals_tiktoken, check_same_merges, trained
 
 from working_with_text_data import coarse_words as coarse_module
-from working_with_text_data import fast_encode
+from working_with_text_data import fast_bpe, fast_encode
 from working_with_text_data.fast_encode import BlockCache, FastEncoder
 from working_with_text_data.patterns import splitter
 from working_with_text_data.tiktoken_adapter import to_tiktoken
@@ -137,3 +137,21 @@ def test_lt3_notices_words_taken_for_pieces(monkeypatch):
     finally:
         monkeypatch.undo()
         tokenizer._encoder = FastEncoder(tokenizer.ranks, splitter("gpt2"))
+
+
+FORGOTTEN = {
+    "few places": ("where[x + new].append(i)", "where[x + new]", 1000),
+    "many places": ("where[new + x] += places", "where[new + x]", 0),
+}
+
+
+@pytest.mark.parametrize("bug", FORGOTTEN)
+def test_lt2_notices_words_that_are_forgotten_after_a_merge(monkeypatch, bug):
+    """The merges differ, or the trainer falls over a pair that it never counted."""
+    old, new, few = FORGOTTEN[bug]
+    monkeypatch.setattr(fast_bpe, "FEW_PLACES", few)
+    check_same_merges(fast_bpe.train_bpe, CORPUS, 330)
+    broken = with_source(fast_bpe, fast_bpe._merge_everywhere, old, new)
+    monkeypatch.setattr(fast_bpe, "_merge_everywhere", broken)
+    with pytest.raises((AssertionError, KeyError)):
+        check_same_merges(fast_bpe.train_bpe, CORPUS, 330)
