@@ -77,7 +77,7 @@ def relative_entropy(maps: Tensor, allowed: Tensor | None = None) -> Tensor:
     `allowed` is boolean and broadcasts to the maps: who may look at whom (default: causal). 1 is an even head.
     """
     seen = _allowed(maps, allowed).sum(dim=-1)  # keys of each row
-    share = entropy(maps) / seen.clamp(min=2).log()
+    share = entropy(maps) / seen.clamp(min=2).to(maps.dtype).log()
     return _mean_rows(share, (seen > 1).expand(share.shape))
 
 
@@ -171,7 +171,7 @@ def positional_score(maps: Tensor, allowed: Tensor | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class Link:
-    """One look: from a query to a key, its share, and where it was seen."""
+    """One look, from a query to a key: where it was seen, its share, and the two tokens."""
 
     layer: int
     head: int
@@ -192,7 +192,9 @@ def top_links(
     query: int | None = None,
     other_tokens_only: bool = False,
 ) -> list[Link]:
-    """The k largest shares of maps (L, H, T, T), largest first, as rows of a table; of one layer, head or query if named.
+    """The k largest shares of maps (L, H, T, T), largest first, as rows of a table.
+
+    `layer`, `head` and `query` keep to one of them.
 
     The first row has only itself to look at and is left out unless it is asked for by `query`;
     `other_tokens_only` leaves out every look at oneself. Shares of 0 are no links. Equal shares come in order.

@@ -31,7 +31,8 @@
     if (text !== undefined) node.textContent = text;
     return node;
   };
-  const clean = (t) => t.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f-\u009f]/g, "�") || "∅";
+  const clean = (t) => t.replace(/\n/g, "⏎").replace(/\t/g, "⇥")
+    .replace(/[\u0000-\u001f\u007f-\u009f]/g, "�") || "∅";
   const label = (t) => clean(t).replace(/ /g, "·");
   const quoted = (i) => `“${label(tokens[i])}”`;
 
@@ -132,8 +133,8 @@
   const list = (id, pairs) => {
     const best = pairs.filter(([, b]) => b > 0).sort((x, y) => y[1] - x[1] || x[0] - y[0]).slice(0, 5);
     $(id).replaceChildren(...best.map(([i, b]) => {
-      const row = make("li"), what = make("span", "", label(tokens[i]) + " ");
-      what.append(make("small", "", String(i)));
+      const row = make("li"), what = make("span");
+      what.append(make("bdi", "", label(tokens[i])), " ", make("small", "", String(i)));
       row.append(what, make("b", "", percent(b)));
       row.dataset.token = i;
       row.style.setProperty("--w", `${(b / 255) * 100}%`);
@@ -174,7 +175,8 @@
     if (windows[l] !== null) facts.push(`window ${windows[l]}${sinks ? ` and ${sinks} first` : ""}`);
     if (kv && kv < H) {
       const mates = [...Array(H).keys()].filter((j) => j !== h && group(j) === group(h));
-      facts.push(`reads key head ${group(h)}` + (mates.length ? `, as do heads ${mates.join(", ")}` : ""));
+      facts.push(`reads key head ${group(h)}` +
+        (mates.length === 1 ? `, as does head ${mates[0]}` : `, as do heads ${mates.join(", ")}`));
     }
     $("numbers").textContent = facts.join(" · ");
     cards.forEach((card, i) => {
@@ -252,7 +254,7 @@
     pen.strokeStyle = colour("line");
     pen.lineWidth = 1;
     pen.strokeRect(edge, edge, side * T, side * T);
-    const text = Math.max(8, Math.min(13, side * 0.92));
+    const text = Math.max(9, Math.min(13, side * 0.92));
     const every = Math.ceil(text / side);
     const name = (j, at, turned) => {
       pen.save();
@@ -273,7 +275,8 @@
     }
     $("cell").textContent = now.cell ? describe(row, column)
       : "Each row is a token that looks, each column what it looks at: point at a cell, or click a row.";
-    map.setAttribute("aria-label", `map of ${headName(l, h)}, ${T} by ${T} tokens; the same numbers stand in the lists`);
+    map.setAttribute("aria-label",
+      `map of ${headName(l, h)}, ${T} by ${T} tokens; the same numbers stand in the lists`);
   };
   const describe = (q, k) => {
     const words = `token ${q} ${quoted(q)} → token ${k} ${quoted(k)}`;
@@ -283,7 +286,8 @@
   };
   const cellAt = (event) => {
     const box = map.getBoundingClientRect();
-    const q = Math.floor((event.clientY - box.top - edge) / side), k = Math.floor((event.clientX - box.left - edge) / side);
+    const q = Math.floor((event.clientY - box.top - edge) / side);
+    const k = Math.floor((event.clientX - box.left - edge) / side);
     return q >= 0 && q < T && k >= 0 && k < T ? [q, k] : null;
   };
   map.addEventListener("mousemove", (event) => { now.cell = cellAt(event); drawMap(); });

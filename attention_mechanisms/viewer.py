@@ -53,7 +53,9 @@ class AttentionView:
         )
 
     def __repr__(self) -> str:
-        return f"AttentionView({len(self.page.encode()):,} bytes; .save('maps.html') and open it in a browser)"
+        return (
+            f"AttentionView({len(self.page.encode()):,} bytes; .save('maps.html') and open it in a browser)"
+        )
 
 
 def show_attention(
@@ -61,7 +63,7 @@ def show_attention(
     tokens: Sequence[str],
     *,
     title: str = "Attention",
-    window: int | None | Sequence[int | None] = None,
+    window: int | Sequence[int | None] | None = None,
     sinks: int = 0,
     kv_groups: int | None = None,
     layer_numbers: Sequence[int] | None = None,
@@ -87,7 +89,7 @@ def attention_viewer(
     tokens: Sequence[str],
     *,
     title: str = "Attention",
-    window: int | None | Sequence[int | None] = None,
+    window: int | Sequence[int | None] | None = None,
     sinks: int = 0,
     kv_groups: int | None = None,
     layer_numbers: Sequence[int] | None = None,
@@ -173,10 +175,12 @@ def render_ms(maps: Tensor, tokens: Sequence[str], *, rounds: int = 5) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def _windows(window: int | None | Sequence[int | None], layers: int) -> list[int | None]:
+def _windows(window: int | Sequence[int | None] | None, layers: int) -> list[int | None]:
     windows = [window] * layers if window is None or isinstance(window, int) else list(window)
     if len(windows) != layers:
-        raise UserError(f"window has {len(windows)} entries for {layers} layers: give one number, or one a layer")
+        raise UserError(
+            f"window has {len(windows)} entries for {layers} layers: give one number, or one a layer"
+        )
     for size in windows:
         if size is not None:
             check_window(size)

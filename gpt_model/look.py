@@ -27,7 +27,9 @@ class LookConfig:
 
     ckpt: str = field(default="last", metadata={"help": "assets, last, best, a run, or a checkpoint folder"})
     out: str = field(default="maps.html", metadata={"help": "the HTML file to write"})
-    layers: tuple[int, ...] = field(default=(), metadata={"help": "show these layers only, [0, 3]; [] for all"})
+    layers: tuple[int, ...] = field(
+        default=(), metadata={"help": "show these layers only, [0, 3]; [] for all"}
+    )
     max_bytes: int = field(default=300_000, metadata={"help": "largest file"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or mps"})
 
