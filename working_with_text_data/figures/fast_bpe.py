@@ -53,7 +53,7 @@ def draw_work(series: Mapping[str, Sequence[float]], what: str) -> Figure:
         ax.plot(range(1, len(shown) + 1), shown, ".-", ms=3, lw=0.9, label=name)
     ax.set_yscale("log")
     ax.set(xlabel="merge", ylabel=what)
-    ax.legend(loc="center right")
+    ax.legend(ncols=len(series), loc="lower left", bbox_to_anchor=(0.0, 1.0))
     return fig
 
 
@@ -75,16 +75,18 @@ def draw_changed_counts(before: Mapping[str, int], after: Mapping[str, int]) -> 
     """Two bars for each pair, its count before and after a merge; the names of those that changed are orange."""
     import matplotlib.pyplot as plt
 
-    names = sorted({*before, *after}, key=lambda n: (before.get(n, 0) == after.get(n, 0), n not in before))
+    names = sorted(
+        dict.fromkeys([*before, *after]), key=lambda n: (before.get(n, 0) == after.get(n, 0), n not in before)
+    )
     fig, ax = plt.subplots(figsize=(7.6, 3.0))
     for shift, counts, colour, label in ((-0.2, before, OLD, "before"), (0.2, after, NOW, "after")):
         values = [counts.get(name, 0) for name in names]
         bars = ax.bar([i + shift for i in range(len(names))], values, 0.4, color=colour, label=label)
         ax.bar_label(bars, [str(value) for value in values], fontsize=8, color=QUIET)
     ax.set_xticks(range(len(names)), names, family="monospace")
-    for label, name in zip(ax.get_xticklabels(), names, strict=True):
+    for written, name in zip(ax.get_xticklabels(), names, strict=True):
         changed = before.get(name, 0) != after.get(name, 0)
-        label.set(color=ORANGE if changed else "black", fontweight="bold" if changed else "normal")
+        written.set(color=ORANGE if changed else "black", fontweight="bold" if changed else "normal")
     ax.set(ylabel="how often", title="names in orange: the count has changed")
     ax.grid(False, axis="x")
     ax.legend(loc="upper right")
@@ -115,6 +117,11 @@ def draw_scaling(panels: Mapping[str, Mapping[str, Points]], ylabel: str = "seco
         for (name, points), look in zip(curves.items(), LOOKS, strict=False):
             ax.plot(*zip(*points, strict=True), look, ms=4, label=f"{name}: {exponent(points):.2f}")
         ax.set(xscale="log", yscale="log", xlabel=xlabel)
+        low, high = ax.get_xlim()
+        ticks = [n * 10.0**k for k in range(8) for n in (1, 2, 5) if low <= n * 10**k <= high]
+        ticks = ticks if high / low < 100 else [t for t in ticks if f"{t:.0f}"[0] == "1"]
+        ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+        ax.minorticks_off()
         ax.legend(
             title="name: exponent",
             fontsize=9,
@@ -142,24 +149,28 @@ def draw_hit_rates(curves: Mapping[str, Points], xlabel: str) -> Figure:
 
 
 def races(path: str | Path, kind: str) -> dict[str, dict[str, float]]:
-    """The races of a kind ("training", "encoding") in `benchmark`'s results: race → runner → median seconds.
+    """A race a corpus, of a kind ("training", "encoding"), in `benchmark`'s results: race → runner → median seconds.
 
-    Read is figures.corpora.<corpus>.<kind>.<vocabulary>.candidates.<runner>.median_s; what is not there is left
-    out, so that a file without the part, or no file, gives {}. Of several settings of one library the fastest
-    counts; ours stay apart, because cold and warm are different things.
+    Read is figures.corpora.<corpus>.<kind>.<vocabulary>.candidates.<runner>.median_s, for the vocabulary with the
+    largest number, or the first if they have names; what is not there is left out, so that a file without the
+    part, or no file, gives {}. Of several settings of one library the fastest counts; ours stay apart, because
+    cold and warm are different things.
 
     Raises `UserError` for a file that is no results file.
     """
     found: dict[str, dict[str, float]] = {}
     for corpus, parts in _figures(path).get("corpora", {}).items():
-        for vocabulary, race in parts.get(kind, {}).items():
-            best: dict[str, float] = {}
-            for name, row in race["candidates"].items():
-                runner = name if name.startswith("ours") else name.split(",")[0]
-                best[runner] = min(best.get(runner, math.inf), float(row["median_s"]))
-            if len(best) > 1:
-                size = f"{int(vocabulary):,} ids" if vocabulary.isdigit() else vocabulary
-                found[f"{corpus}, {size}"] = best
+        by_vocabulary = parts.get(kind) or {}
+        vocabulary = max(by_vocabulary, key=lambda name: int(name) if name.isdigit() else 0, default=None)
+        if vocabulary is None:
+            continue
+        best: dict[str, float] = {}
+        for name, row in by_vocabulary[vocabulary]["candidates"].items():
+            runner = name if name.startswith("ours") else name.split(",")[0]
+            best[runner] = min(best.get(runner, math.inf), float(row["median_s"]))
+        if len(best) > 1:
+            size = f"{int(vocabulary):,} ids" if vocabulary.isdigit() else vocabulary
+            found[f"{corpus}, {size}"] = best
     return found
 
 
