@@ -9,7 +9,7 @@ Peers are torch's `scaled_dot_product_attention` as its users call it: one query
 Run by `python -m attention_mechanisms.benchmark`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ from utils.errors import one_line
 
 SLACK = 64  # slots of the preallocated cache behind the last token: keys are a view, as while decoding
 
-Calls = list[Callable[[], Tensor]]
+Calls = Sequence[Callable[[], Tensor]]
 sdpa = F.scaled_dot_product_attention
 
 
