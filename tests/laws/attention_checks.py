@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 
 from attention_mechanisms import ATTENTIONS, RotaryPositions, attend, attention_weights, causal_mask
+from attention_mechanisms.latent import LatentAttention
 
 # FlexAttention runs forward only on a CPU, hence the no_grad below; it is a backend all the same.
 SHAPES = [
@@ -218,7 +219,11 @@ def check_maps_are_what_is_computed(module: nn.Module) -> None:
         plain = module(x)
         out, weights = module(x, need_weights=True)
         assert torch.equal(plain, out), "asking for the map changed the output"
-        _, _, v = module.project(x)
+        if isinstance(module, LatentAttention):
+            _, _, v = module.unfold(*module.compress(x, None, 0))
+        else:
+            _, _, v = module.project(x)
+            v = v[:, [h // (4 // v.size(1)) for h in range(4)]]
         rebuilt = module.out_proj((weights @ v).transpose(1, 2).flatten(2))
     assert_near(rebuilt, out, 2e-6, "the map shown is not the map the output was computed with")
     assert_near(weights.sum(-1), torch.ones(2, 4, 6), 1e-6, "rows of an attention map must sum to 1")
