@@ -126,7 +126,8 @@ def induction_score(maps: Tensor, tokens: Sequence[Any]) -> Tensor:
     """Prefix matching: share on tokens that came right *after* an earlier copy of the query's token.
 
     In … A B … A the head of the second A looks at B: what followed last time. Mean over the rows that have an
-    earlier copy; (..., T, T) and T tokens -> (...). Measure it on `repeated_tokens`, where no other habit scores.
+    earlier copy; (..., T, T) and T tokens -> (...). Measure it on `repeated_tokens` of two lengths: a head that only
+    learnt one distance scores on one of them.
     """
     return share_on(maps, induction_keys(maps, tokens))
 

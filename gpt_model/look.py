@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utils.cli import run_main
 from utils.config import parse_args
@@ -61,7 +61,7 @@ def look(
                 f"layers names {layer} but the model's layers are 0 to {loaded.config.n_layer - 1}"
             )
     maps = attention_maps(loaded.model, torch.tensor([ids]))[chosen]
-    attentions = [loaded.model.blocks[layer].attn for layer in chosen]
+    attentions: list[Any] = [loaded.model.blocks[layer].attn for layer in chosen]
     return show_attention(
         maps,
         [loaded.tokenizer.decode([token]) for token in ids],

@@ -7,6 +7,7 @@ import torch
 from analysis_checks import read_page, tiny
 
 from attention_mechanisms import ATTENTIONS, analysis
+from gpt_model import GPT, GPTConfig
 from gpt_model import look as command
 from gpt_model.loading import load_model
 from gpt_model.trace import ablate_heads, attention_maps, head_means, loss_without_each_head
@@ -81,6 +82,57 @@ def test_other_bad_input_is_refused():
         attention_maps(tiny(), ids_of((2, 4)))
     with pytest.raises(UserError, match="no next one"):
         loss_without_each_head(tiny(), ids_of((1, 1)))
+
+
+# --- a model with an induction head, built by hand ----------------------------------------------------
+
+
+def induction_model(vocab: int = 12, block: int = 24) -> GPT:
+    """Two layers of one head: the first copies the token before, the second looks for it (Olsson et al. 2022).
+
+    The residual stream is [position | token | token before], each one-hot.
+    """
+    width = block + 2 * vocab
+    model = GPT(
+        GPTConfig(
+            vocab_size=vocab, block_size=block, n_layer=2, n_head=1, n_embd=width, norm="rmsnorm", bias=False
+        )
+    ).eval()
+    place, token, before = (slice(0, block), slice(block, block + vocab), slice(block + vocab, width))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.zero_()
+        model.token_embedding.weight[:, token] = torch.eye(vocab)
+        model.position_embedding.weight[:, place] = torch.eye(block)
+        sharp = 30.0
+        for layer, (asks, answers) in enumerate(((place, place), (token, before))):
+            attn = model.blocks[layer].attn
+            query, key, value = attn.qkv_proj.weight.split(width)
+            query[: asks.stop - asks.start, asks] = sharp * torch.eye(asks.stop - asks.start)
+            key[: asks.stop - asks.start, answers] = torch.eye(answers.stop - answers.start)
+            if layer == 0:
+                query[:block, place] = sharp * torch.diag(torch.ones(block - 1), 1)  # place p asks for p - 1
+                value[:vocab, token] = torch.eye(vocab)
+                attn.out_proj.weight[before, :vocab] = torch.eye(vocab)
+    return model
+
+
+@pytest.mark.parametrize("length", [7, 11])
+def test_an_induction_head_is_found_and_needs_the_head_before_it(length):
+    model = induction_model()
+    ids = analysis.repeated_tokens(12, length, 2, seed=length)
+    tokens = ids[0].tolist()
+    first, second = analysis.summarise(attention_maps(model, ids), tokens)
+    assert (first.pattern, second.pattern) == ("previous token", "induction")
+    assert first.previous == pytest.approx(1, abs=1e-6)
+    # The first token has none before it and copies itself, so its second copy divides its look between two places.
+    assert second.induction == pytest.approx(1 - 0.5 / length, abs=1e-6)
+    with ablate_heads(model, [(0, 0)]):
+        alone = analysis.summarise(attention_maps(model, ids), tokens)[1]
+    assert alone.induction < 0.2 and alone.pattern == "broad", (
+        "without the copied token there is nothing to match"
+    )
 
 
 # --- on the model that comes with the book, and the command ------------------------------------------
