@@ -18,6 +18,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from working_with_text_data.bpe import check_min_frequency, check_vocab_size
 from working_with_text_data.bpe_tokenizer import BPETokenizer
@@ -182,19 +183,21 @@ def _merge_everywhere(
     counts: list[int],
     pair_count: dict[str, int],
     where: defaultdict[str, list[int]],
-) -> Iterable[str]:
-    """Write `new` for `pair` in all words, keep the counts true, and return the pairs that came to be.
+) -> Mapping[str, int]:
+    """Write `new` for `pair` in all words, keep the counts true, and return the pairs that came to be, counted.
 
     Where `pair` = "ab" becomes "N" in "xaby", the pairs "xa" and "by" vanish as often as "xN" and
     "Ny" appear. A pair with few places counts that at once; for one with many the words are only noted by
     their neighbour, and counted at the end: most of them share a few neighbours.
     """
     first, second = pair[0], pair[1]
-    few = len(where[pair]) <= FEW_PLACES
-    left: defaultdict[str, list[int]] = defaultdict(list)  # neighbour before the merge -> words
-    right: defaultdict[str, list[int]] = defaultdict(list)  # neighbour after it -> words
+    places = where.pop(pair)
+    few = len(places) <= FEW_PLACES
+    # Neighbour before, or after, the merge -> words.
+    left: dict[str, list[int]] = {} if few else defaultdict(list)
+    right: dict[str, list[int]] = {} if few else defaultdict(list)
     made: defaultdict[str, int] = defaultdict(int)
-    for i in where.pop(pair):
+    for i in places:
         parts = words[i].split(pair)
         if len(parts) == 2:  # nearly always: one occurrence
             before, after = parts
@@ -204,13 +207,15 @@ def _merge_everywhere(
                 if before:
                     x = before[-1]
                     pair_count[x + first] -= n
-                    made[x + new] += n
-                    where[x + new].append(i)
+                    y = x + new
+                    made[y] += n
+                    where[y].append(i)
                 if after:
                     x = after[0]
                     pair_count[second + x] -= n
-                    made[new + x] += n
-                    where[new + x].append(i)
+                    y = new + x
+                    made[y] += n
+                    where[y].append(i)
             else:
                 if before:
                     left[before[-1]].append(i)
@@ -259,44 +264,48 @@ class _Buckets:
         self._buckets: defaultdict[int, list[str]] = defaultdict(list)
         self._levels: list[int] = []  # heap of −count for the buckets that are not empty
         self._level = 0  # count of the current bucket
-        self._heap: list[tuple[tuple, str]] = []
+        self._heap: list[tuple[Any, str]] = []
         self.add(pair_count)
 
-    def add(self, pairs: Iterable[str]) -> None:
-        """Take in pairs that are new."""
-        for pair in pairs:
-            self._put(pair, self._pair_count[pair])
-
-    def _put(self, pair: str, count: int) -> None:
-        if count == self._level:
-            heapq.heappush(self._heap, (self._key(ord(pair[0]), ord(pair[1])), pair))
-            return
-        bucket = self._buckets[count]
-        if not bucket:
-            heapq.heappush(self._levels, -count)
-        bucket.append(pair)
+    def add(self, pair_count: Mapping[str, int]) -> None:
+        """Take in pairs that are new, with their counts."""
+        buckets, level, key = self._buckets, self._level, self._key
+        for pair, count in pair_count.items():
+            if count == level:
+                heapq.heappush(self._heap, (key(ord(pair[0]), ord(pair[1])), pair))
+                continue
+            bucket = buckets[count]
+            if not bucket:
+                heapq.heappush(self._levels, -count)
+            bucket.append(pair)
 
     def pop(self) -> str | None:
         """The pair to merge next, or None if no pair is left."""
-        pair_count, key = self._pair_count, self._key
+        count_of, key, heap = self._pair_count.get, self._key, self._heap
         while True:
-            while self._heap:
-                pair = heapq.heappop(self._heap)[1]
-                count = pair_count.get(pair, 0)
+            moved: dict[str, int] = {}  # pairs whose count has fallen since they were put where they are
+            while heap:
+                pair = heapq.heappop(heap)[1]
+                count = count_of(pair, 0)
                 if count == self._level:
+                    if moved:
+                        self.add(moved)
                     return pair
                 if count:
-                    self._put(pair, count)
+                    moved[pair] = count
+            self.add(moved)
             if not self._levels:
                 return None
             self._level = -heapq.heappop(self._levels)
+            moved = {}
             for pair in self._buckets.pop(self._level):
-                count = pair_count.get(pair, 0)
+                count = count_of(pair, 0)
                 if count == self._level:
-                    self._heap.append((key(ord(pair[0]), ord(pair[1])), pair))
+                    heap.append((key(ord(pair[0]), ord(pair[1])), pair))
                 elif count:
-                    self._put(pair, count)
-            heapq.heapify(self._heap)
+                    moved[pair] = count
+            heapq.heapify(heap)
+            self.add(moved)
 
 
 @contextmanager

@@ -20,10 +20,11 @@ Left out: ties broken by length or by chance. Notebook: 02 of this chapter.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from utils.errors import UserError
 
-SortKey = Callable[[int, int], tuple]
+SortKey = Callable[[int, int], Any]  # of a pair of ids; the keys of one rule can be compared
 
 
 def gpt2_byte_order() -> bytes:
@@ -52,7 +53,15 @@ def sort_key(tie_break: str, tokens: Sequence[bytes]) -> SortKey:
         UserError: no such rule.
     """
     if tie_break == "bytes":
-        return lambda a, b: (_backwards(tokens[a]), _backwards(tokens[b]))
+        backwards: list[str] = []  # of each token, worked out once
+
+        def key(a: int, b: int) -> str:
+            while len(backwards) < len(tokens):
+                backwards.append(_backwards(tokens[len(backwards)]))
+            # One string orders like the two: the end sign stands at the end of each and nowhere else.
+            return backwards[a] + backwards[b]
+
+        return key
     if tie_break == "first_seen":
         return lambda a, b: ()
     if tie_break == "smallest_ids":

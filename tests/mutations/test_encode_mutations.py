@@ -140,7 +140,7 @@ def test_lt3_notices_words_taken_for_pieces(monkeypatch):
 
 
 FORGOTTEN = {
-    "few places": ("where[x + new].append(i)", "where[x + new]", 1000),
+    "few places": ("where[y].append(i)", "where[y]", 1000),
     "many places": ("where[new + x] += places", "where[new + x]", 0),
 }
 
