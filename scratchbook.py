@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gpt_model.sample", "let a model write"),
     "chat": ("chat_ui.launch", "talk to a model in the browser"),
     "tokenizer": ("working_with_text_data.train_tokenizer", "train a tokenizer on a text"),
+    "pipeline": ("working_with_text_data.pipeline", "texts to shards: clean, split, describe, tokenise"),
     "check": ("utils.exercises", "check the exercises of a chapter"),
     "bench": ("bench", "measure: `scratchbook bench` lists what can be measured"),
 }
@@ -26,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "startup": ("utils.startup", "how long a command takes to say anything"),
     "bpe": ("working_with_text_data.benchmark", "BPE training and encoding beside the libraries"),
+    "cleaning": ("working_with_text_data.benchmark_cleaning", "documents cleaned a second, stage by stage"),
+    "pipeline": ("working_with_text_data.benchmark_pipeline", "the whole way to shards, with its memory"),
     "train": ("pretraining.benchmark", "a training step beside a plain fp32 loop"),
     "demo": ("finetuning.demo.benchmark", "the demo's curve against training minutes, and on real books"),
 }

@@ -10,7 +10,7 @@ arXiv 1508.07909; byte-level in GPT-2).
 
 "Cold" in a measurement means: the tokenizer is built, its caches are empty (`clear_cache`). Nothing is worked
 out for the vocabulary in advance. What was tried and did not help stands in `LOG.md`.
-Left out: training (`fast_bpe`), special tokens (`special_tokens`). Notebook: 02 of this chapter.
+Left out: training (`fast_bpe`), special tokens (`special_tokens`). Notebook: 04 of this chapter.
 """
 
 from __future__ import annotations

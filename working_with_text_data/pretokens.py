@@ -8,7 +8,7 @@ The counting has two levels: whole words with their punctuation (`coarse_words`)
 among them by the exact pattern. Several processes may share the work; blocks are counted anywhere and
 added up in the order of the text.
 
-Left out: the merges (`fast_bpe`). Notebook: 01 of this chapter.
+Left out: the merges (`fast_bpe`). Notebook: 04 of this chapter.
 """
 
 from __future__ import annotations

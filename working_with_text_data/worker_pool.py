@@ -7,7 +7,7 @@ processes there were.
 
 At most a few pieces of work are on their way at any time, so a stream longer than the memory passes
 through. The processes are spawned, not forked: each is a fresh Python, alike on every system and safe
-beside threads. Left out: several machines. Notebook: 01 of this chapter.
+beside threads. Left out: several machines. Notebook: 04 of this chapter.
 """
 
 from __future__ import annotations
