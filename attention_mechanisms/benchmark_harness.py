@@ -25,6 +25,7 @@ from utils.timing import MemorySampler, Timer, compare, synchronize
 
 TARGET_SECONDS = 0.02
 MAX_REPEATS = 2000
+SLOW_SECONDS = 1.0  # a call that takes so long needs no second round of warming up
 
 # Largest difference allowed, as a share of the reference's largest number. bf16 keeps 8 bits, so one rounding is
 # 2^-9; inputs, shares and sums are rounded, some several times. fp32 is compared in the same manner.
@@ -58,9 +59,14 @@ def race(
     target_seconds: float = TARGET_SECONDS,
 ) -> dict[str, dict[str, Any]]:
     """Seconds of one call of each candidate, in turn: name -> median_s, min_s, max_s, seconds, repeats."""
-    repeats = {name: _repeats(call, target_seconds) for name, call in candidates.items()}
+    first = {name: _one_call(call) for name, call in candidates.items()}  # warms up, too
+    repeats = {
+        name: 1 if s > target_seconds else _repeats(candidates[name], target_seconds)
+        for name, s in first.items()
+    }
     batches = {name: _several(call, repeats[name]) for name, call in candidates.items()}
-    timed = compare(batches, rounds=rounds)["candidates"]
+    slow = max(first.values()) > SLOW_SECONDS
+    timed = compare(batches, rounds=rounds, warmup=0 if slow else 1)["candidates"]
     figures = {}
     for name, row in timed.items():
         seconds = [s / repeats[name] for s in row["seconds"]]
@@ -75,12 +81,15 @@ def race(
 
 
 def _repeats(call: Callable[[], Any], target: float) -> int:
-    call()  # warm
+    return min(MAX_REPEATS, max(1, math.ceil(target / max(_one_call(call), 1e-7))))
+
+
+def _one_call(call: Callable[[], Any]) -> float:
     synchronize()
     with Timer() as timer:
         call()
         synchronize()
-    return min(MAX_REPEATS, max(1, math.ceil(target / max(timer.seconds, 1e-7))))
+    return timer.seconds
 
 
 def _several(call: Callable[[], Any], repeats: int) -> Callable[[], None]:

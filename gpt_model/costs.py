@@ -14,6 +14,7 @@ import argparse
 
 import torch
 
+from attention_mechanisms.costs import attention_flops
 from gpt_model.config import PRESETS, GPTConfig, preset
 from gpt_model.gpt import GPT
 from utils.cli import run_main
@@ -51,13 +52,13 @@ def forward_flops(config: GPTConfig, batch: int, length: int) -> int:
     """FLOPs of one forward pass over ids (batch, length) with all logits, 2 per multiply-add.
 
     Attention is counted as the whole length × length table, which is what `manual` computes; a kernel
-    that skips the masked half does less work for the same count.
+    that skips the masked part does less work for the same count.
     """
-    parts = parameter_breakdown(config)
-    biases = sum(p.numel() for n, p in skeleton(config).named_parameters() if n.endswith("proj.bias"))
-    matrices = parts["attention"] + parts["feed-forward"] - biases + config.vocab_size * config.n_embd
-    tables = 2 * config.n_layer * config.n_embd * length  # scores and weighted values, for one query
-    return 2 * batch * length * (matrices + tables)
+    attention = attention_flops(config.attention, config, length, batch=batch).total
+    # A plain matrix multiplies each of its numbers once a token; biases and norms are no matrix products.
+    blocks = [p for n, p in skeleton(config).named_parameters() if ".mlp." in n and p.dim() == 2]
+    matrices = sum(p.numel() for p in blocks) + config.vocab_size * config.n_embd
+    return attention + 2 * batch * length * matrices
 
 
 def cache_bytes(config: GPTConfig, batch: int, capacity: int, dtype: torch.dtype = torch.float32) -> int:

@@ -114,8 +114,10 @@ class RaceConfig:
 
     def same_race(self) -> dict[str, Any]:
         """The settings that must agree for two models to be in one table."""
-        names = ("data", "max_documents", "steps", "batch_size", "optimizer", "lr", "vocab_size")
-        names += ("val_fraction", "preset", "model", "dtype", "device")
+        names = [
+            *("data", "max_documents", "steps", "batch_size", "optimizer", "lr", "vocab_size"),
+            *("val_fraction", "preset", "model", "dtype", "device"),
+        ]
         return {name: getattr(self, name) for name in names}
 
 

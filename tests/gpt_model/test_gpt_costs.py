@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from attention_mechanisms import ATTENTIONS
 from gpt_model import GPT, parameter_breakdown, preset
 from gpt_model.costs import cache_bytes, forward_flops, main
 from utils.errors import UserError
@@ -34,8 +35,9 @@ def test_the_parts_of_gpt2_by_hand():
 
 @pytest.mark.parametrize("name", ["storyteller", "debug"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_flops_equal_torchs_counter(name, tied):
-    config = preset(name, attn_backend="manual", tie_weights=tied, n_layer=2)
+@pytest.mark.parametrize("attention", list(ATTENTIONS))
+def test_flops_equal_torchs_counter(name, tied, attention):
+    config = preset(name, attn_backend="manual", tie_weights=tied, n_layer=2, attention=attention)
     model = GPT(config)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(3, 17, dtype=torch.long))
