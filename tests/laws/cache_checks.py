@@ -54,6 +54,12 @@ def check_rows_of_a_branch(model: GPT) -> None:
     ids = some_ids(3, 20)
     cache = model.new_cache(3, 24)
     feed(model, ids[:, :9], (4, 1, 3, 1), cache)
+    before = [tensor.clone() for tensor in cache.tensors()]
+    same = cache.branch([0, 1, 2])  # nothing to reorder is no reason to share
+    feed(model, some_ids(3, 9, seed=8), (4, 1, 1, 3), same)
+    assert all(map(torch.equal, before, cache.tensors())), (
+        "writing to a branch changed the cache it came from: shared storage"
+    )
     rows = [2, 0, 2, 1]
     grown = cache.branch(rows)
     held = [tensor.clone() for tensor in cache.tensors()]
@@ -282,7 +288,9 @@ def check_int8_logits(model: GPT) -> None:
         error = ((got - expected).square().mean() / expected.square().mean()).sqrt().item()
         assert error < 0.05, f"int8 keys and values move the logits by {error:.1%} (chunks {cut[:3]}…)"
         alone = model.config.window == 1  # several tokens at once then see only themselves, unrounded
-        assert error > 0 or len(cut) == 1 or alone, "int8 changed nothing: is the cache really kept in int8?"
+        assert error > 1e-5 or len(cut) == 1 or alone, (
+            "int8 changed nothing: is the cache really kept in int8?"
+        )
 
 
 def int8_logit_error(model: GPT, ids: Tensor) -> float:

@@ -9,9 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cache_checks
 import pytest
 import torch
 import torch.nn.functional as F
+from cache_checks import (
+    check_bytes,
+    check_crops_of_a_ring,
+    check_half_a_step,
+    check_int8_logits,
+    check_padding_through_a_cache,
+    check_ring_bytes,
+    check_ring_goes_round,
+    check_rows_of_a_branch,
+)
 from model_checks import (
     build,
     check_a_full_cache_refuses,
@@ -25,10 +36,13 @@ from model_checks import (
     some_ids,
 )
 
-from attention_mechanisms import attention, kv_cache, multi_head
+from attention_mechanisms import attention, kv_cache, multi_head, rolling_cache, token_store
 from attention_mechanisms.kv_cache import KVCache, LayerKVCache
 from attention_mechanisms.positions import RotaryPositions
+from attention_mechanisms.rolling_cache import RollingKVCache, RollingLayerCache
+from attention_mechanisms.token_store import TokenStore
 from gpt_model import GPT
+from utils.errors import UserError
 
 Patch = pytest.MonkeyPatch
 
@@ -165,6 +179,180 @@ def full_cache_overwrites_the_last_slot(patch: Patch) -> None:
     patch.setattr(LayerKVCache, "append", append)
 
 
+# Rings, latents, branches, bytes ---------------------------------------------------------------------
+
+
+def ring_overwritten_before_the_chunk_is_read(patch: Patch) -> None:
+    real = RollingLayerCache.append
+
+    def append(self: Any, k: Any, v: Any) -> Any:
+        places = torch.arange(self.length, self.length + k.size(2))
+        if len(places) > 1:
+            places, k_new, v_new = (
+                t[..., -self.ring :, :] if t.dim() > 1 else t[-self.ring :] for t in (places, k, v)
+            )
+            self.k.write_slots(self.slot_of(places), k_new)
+            self.v.write_slots(self.slot_of(places), v_new)
+        return real(self, k, v)
+
+    patch.setattr(RollingLayerCache, "append", append)
+
+
+def ring_slot_off_by_one_after_the_wrap(patch: Patch) -> None:
+    real = RollingLayerCache.slot_of
+    patch.setattr(
+        RollingLayerCache, "slot_of", lambda self, p: real(self, torch.where(p < self.slots, p, p + 1))
+    )
+
+
+def ring_of_one_slot_too_few(patch: Patch) -> None:
+    real = RollingLayerCache.__init__
+
+    def small(self: Any, *args: Any) -> None:
+        real(self, *args)
+        self.ring = max(1, self.ring - 1)
+
+    patch.setattr(RollingLayerCache, "__init__", small)
+
+
+def sinks_forgotten_after_the_wrap(patch: Patch) -> None:
+    patch.setattr(RollingLayerCache, "slot_of", lambda self, p: p % self.slots)
+
+
+def sinks_left_out_of_a_chunk(patch: Patch) -> None:
+    real = RollingLayerCache._needed
+    patch.setattr(
+        RollingLayerCache,
+        "_needed",
+        lambda self, n: (lambda p: p[(p >= self.sinks) | (n <= self.slots)])(real(self, n)),
+    )
+
+
+def ring_lies_about_positions(patch: Patch) -> None:
+    """Slots in order of storage, not of time: right until the ring turns, and for softmax alone; not for ALiBi."""
+    real = RollingLayerCache.key_positions
+
+    def key_positions(self: Any, new: int) -> Any:
+        found = real(self, new)
+        return found.sort().values if new == 1 else found
+
+    patch.setattr(RollingLayerCache, "key_positions", key_positions)
+
+
+def keys_rotated_again_on_read(patch: Patch) -> None:
+    real = LayerKVCache.append
+
+    def append(self: Any, k: Any, v: Any) -> Any:
+        keys, values = real(self, k, v)
+        old = RotaryPositions(k.size(-1), 64).rotate(keys[:, :, : self.length])
+        return torch.cat((old, keys[:, :, self.length :]), dim=2), values
+
+    patch.setattr(LayerKVCache, "append", append)
+
+
+def any_crop_allowed(patch: Patch) -> None:
+    patch.setattr(RollingLayerCache, "check_crop", lambda self, length: None)
+
+
+def a_crop_forgets_what_was_overwritten(patch: Patch) -> None:
+    real = RollingLayerCache.check_crop
+
+    def check_crop(self: Any, length: int) -> None:
+        self.written = self.length
+        real(self, length)
+
+    patch.setattr(RollingLayerCache, "check_crop", check_crop)
+
+
+def every_crop_refused(patch: Patch) -> None:
+    def check_crop(self: Any, length: int) -> None:
+        if length < self.length:
+            raise UserError(f"cannot crop to {length}: a ring has overwritten something")
+
+    patch.setattr(RollingLayerCache, "check_crop", check_crop)
+
+
+def branch_shares_when_nothing_moves(patch: Patch) -> None:
+    real = TokenStore.copy_rows
+
+    def copy_rows(self: Any, other: Any, rows: Any) -> None:
+        if rows.tolist() == list(range(other.data.size(0))):
+            self.data = other.data
+        else:
+            real(self, other, rows)
+
+    patch.setattr(TokenStore, "copy_rows", copy_rows)
+
+
+def branch_ignores_the_rows(patch: Patch) -> None:
+    real = TokenStore.copy_rows
+    patch.setattr(
+        TokenStore,
+        "copy_rows",
+        lambda self, other, rows: real(self, other, torch.arange(len(rows)) % other.data.size(0)),
+    )
+
+
+def the_cache_forgets_who_is_padding(patch: Patch) -> None:
+    patch.setattr(KVCache, "mask_with_new", lambda self, batch, new: None)
+
+
+def padding_by_slot_not_by_position(patch: Patch) -> None:
+    """The mask of a ring's keys taken from the newest columns, though the ring lies in another order."""
+    real = multi_head.MultiHeadAttention.rules
+
+    def rules(self: Any, cache: Any, start: int, time: int, mask: Any, device: Any) -> Any:
+        look = real(self, cache, start, time, mask, device)
+        kept = look["mask"]
+        if time == 1 and mask is not None and kept is not None and kept.size(-1) < start + 1:
+            look["mask"] = mask.bool()[:, None, None, -kept.size(-1) :]
+        return look
+
+    patch.setattr(multi_head.MultiHeadAttention, "rules", rules)
+
+
+def one_int8_scale_for_everything(patch: Patch) -> None:
+    def coarse(x: Any) -> Any:
+        scale = (x.float().abs().amax() / 127).expand(*x.shape[:-1], 1)
+        return (x / scale.clamp(min=1e-38)).round().to(torch.int8), scale
+
+    patch.setattr(cache_checks, "quantize", coarse)
+    patch.setattr(token_store, "quantize", coarse)
+
+
+def int8_cut_off_not_rounded(patch: Patch) -> None:
+    def cut(x: Any) -> Any:
+        scale = x.float().abs().amax(dim=-1, keepdim=True) / 127
+        return (x / scale.clamp(min=1e-38)).to(torch.int8), scale
+
+    patch.setattr(cache_checks, "quantize", cut)
+    patch.setattr(token_store, "quantize", cut)
+
+
+def int8_asked_for_and_ignored(patch: Patch) -> None:
+    for module in (kv_cache, rolling_cache):
+        patch.setattr(
+            module, "make_store", lambda shape, dtype, device: TokenStore(shape, torch.float32, device)
+        )
+
+
+def scales_not_counted(patch: Patch) -> None:
+    patch.setattr(token_store.Int8Store, "tensors", lambda self: (self.data,))
+
+
+def window_cache_of_every_token(patch: Patch) -> None:
+    real = RollingKVCache.__init__
+
+    def wide(self: Any, windows: Any, *args: Any, **rest: Any) -> None:
+        real(self, [None] * len(windows), *args, **rest)
+
+    patch.setattr(RollingKVCache, "__init__", wide)
+
+
+def swa(**fields: Any) -> GPT:
+    return build(attention="swa", **{"position": "rope", "window": 3, **fields})
+
+
 def check_roomy_cache(model: GPT) -> None:
     """A cut fed into a cache with room to spare, so that a wrong count is not stopped by the size."""
     check_cuts(model, some_ids(2, 8), [[3, 5]], slots=40, rows=2)
@@ -191,6 +379,34 @@ ROWS: list[Row] = [
     (crop_keeps_one_too_many, lambda: check_crop_and_reset(build()), "crop"),
     (reset_does_nothing, lambda: check_crop_and_reset(build()), "reset"),
     (full_cache_overwrites_the_last_slot, lambda: check_a_full_cache_refuses(build()), "in silence"),
+    # Rings
+    (ring_overwritten_before_the_chunk_is_read, lambda: check_ring_goes_round(swa()), "overwritten"),
+    (ring_overwritten_before_the_chunk_is_read, lambda: check_every_way_to_cut_8(swa()), "chunks"),
+    (ring_slot_off_by_one_after_the_wrap, lambda: check_ring_goes_round(swa()), "slot p mod W"),
+    (ring_of_one_slot_too_few, lambda: check_ring_goes_round(swa()), "ring"),
+    (sinks_forgotten_after_the_wrap, lambda: check_ring_goes_round(swa(attention_sinks=2)), "sinks"),
+    (sinks_left_out_of_a_chunk, lambda: check_ring_goes_round(swa(attention_sinks=2)), "sinks"),
+    (ring_lies_about_positions, lambda: check_ring_goes_round(swa(position="alibi")), "ring"),
+    (keys_rotated_again_on_read, lambda: check_every_way_to_cut_8(build(position="rope")), "chunks"),
+    (any_crop_allowed, lambda: check_crops_of_a_ring(swa(), 2), "wrong in silence|stale slots"),
+    (a_crop_forgets_what_was_overwritten, lambda: check_crops_of_a_ring(swa(), 5), "wrong in silence|stale"),
+    (every_crop_refused, lambda: check_crops_of_a_ring(swa(), 2), "refused for nothing"),
+    (window_cache_of_every_token, lambda: check_ring_bytes(swa()), "bytes"),
+    # Branches, padding
+    (branch_shares_when_nothing_moves, lambda: check_rows_of_a_branch(build()), "shared storage"),
+    (
+        branch_ignores_the_rows,
+        lambda: check_rows_of_a_branch(build(attention="mla", position="rope")),
+        "row i",
+    ),
+    (the_cache_forgets_who_is_padding, lambda: check_padding_through_a_cache(build()), "padded on the left"),
+    (padding_by_slot_not_by_position, lambda: check_padding_through_a_cache(swa(window=4)), "in a ring"),
+    # int8 and bytes
+    (one_int8_scale_for_everything, check_half_a_step, "half steps"),
+    (int8_cut_off_not_rounded, check_half_a_step, "half steps"),
+    (int8_cut_off_not_rounded, lambda: check_int8_logits(build(position="rope")), "half a step"),
+    (int8_asked_for_and_ignored, lambda: check_int8_logits(build(position="rope")), "really kept"),
+    (scales_not_counted, lambda: check_bytes(build()), "formula"),
 ]
 
 
