@@ -18,12 +18,11 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from working_with_text_data.bpe import check_min_frequency, check_vocab_size
 from working_with_text_data.bpe_tokenizer import BPETokenizer
 from working_with_text_data.pretokens import count_pretokens
-from working_with_text_data.tie_breaks import SortKey, first_seen_key, sort_key
+from working_with_text_data.tie_breaks import first_seen_key, sort_text
 
 FEW_PLACES = 32  # of a pair; up to here noting words by their neighbour costs more than it saves
 
@@ -147,7 +146,6 @@ def learn_merges(
     A pair seen fewer than `min_frequency` times is not merged. `on_merge` hears the number of merges made.
     """
     tokens = [bytes([i]) for i in range(256)]
-    key = sort_key(tie_break, tokens)
     # Character i of a word is token id i: Latin-1 maps byte b to character b.
     words = [word.encode("utf-8").decode("latin-1") for word in pretokens]
     counts = list(pretokens.values())
@@ -159,10 +157,16 @@ def learn_merges(
             where[pair].append(i)
     pair_count = {pair: sum(map(counts.__getitem__, places)) for pair, places in where.items()}
     if tie_break == "first_seen":
-        key = first_seen_key(words, where, tokens)
+        place = first_seen_key(words, where, tokens)
+
+        def text(pair: str) -> str:
+            return "{:012}{:012}".format(*place(ord(pair[0]), ord(pair[1])))
+
+    else:
+        text = sort_text(tie_break, tokens)
 
     merges: list[tuple[int, int]] = []
-    queue = _Buckets(pair_count, key)
+    queue = _Buckets(pair_count, text)
     while len(merges) < n_merges:
         best = queue.pop()
         if best is None or pair_count[best] < min_frequency:
@@ -190,19 +194,15 @@ def _merge_everywhere(
     "Ny" appear. A pair with few places counts that at once; for one with many the words are only noted by
     their neighbour, and counted at the end: most of them share a few neighbours.
     """
-    first, second = pair[0], pair[1]
+    first, second = pair
     places = where.pop(pair)
-    few = len(places) <= FEW_PLACES
-    # Neighbour before, or after, the merge -> words.
-    left: dict[str, list[int]] = {} if few else defaultdict(list)
-    right: dict[str, list[int]] = {} if few else defaultdict(list)
     made: defaultdict[str, int] = defaultdict(int)
-    for i in places:
-        parts = words[i].split(pair)
-        if len(parts) == 2:  # nearly always: one occurrence
-            before, after = parts
-            words[i] = before + new + after
-            if few:
+    if len(places) <= FEW_PLACES:
+        for i in places:
+            parts = words[i].split(pair)
+            if len(parts) == 2:  # nearly always: one occurrence
+                before, after = parts
+                words[i] = before + new + after
                 n = counts[i]
                 if before:
                     x = before[-1]
@@ -216,63 +216,86 @@ def _merge_everywhere(
                     y = new + x
                     made[y] += n
                     where[y].append(i)
-            else:
+            elif len(parts) > 2:
+                _merge_in_word(i, parts, new, words, counts, pair_count, where, made)
+    else:
+        left: defaultdict[str, list[int]] = defaultdict(list)  # neighbour before the merge -> words
+        right: defaultdict[str, list[int]] = defaultdict(list)  # neighbour after it -> words
+        for i in places:
+            parts = words[i].split(pair)
+            if len(parts) == 2:
+                before, after = parts
+                words[i] = before + new + after
                 if before:
                     left[before[-1]].append(i)
                 if after:
                     right[after[0]].append(i)
-        elif len(parts) > 2:  # several occurrences may touch each other: count the whole word anew
-            n = counts[i]
-            old = words[i]
-            word = words[i] = new.join(parts)
-            for x in map(str.__add__, old, old[1:]):
-                pair_count[x] -= n
-            for x in map(str.__add__, word, word[1:]):
-                if new in x:
-                    made[x] += n
-                    where[x].append(i)
-                else:
-                    pair_count[x] += n
-        # else: an earlier merge has broken the pair in this word already
-    weight = counts.__getitem__
-    for x, places in left.items():
-        n = sum(map(weight, places))
-        pair_count[x + first] -= n
-        made[x + new] += n
-        where[x + new] += places
-    for x, places in right.items():
-        n = sum(map(weight, places))
-        pair_count[second + x] -= n
-        made[new + x] += n
-        where[new + x] += places
+            elif len(parts) > 2:
+                _merge_in_word(i, parts, new, words, counts, pair_count, where, made)
+        weight = counts.__getitem__
+        for x, places in left.items():
+            n = sum(map(weight, places))
+            pair_count[x + first] -= n
+            made[x + new] += n
+            where[x + new] += places
+        for x, places in right.items():
+            n = sum(map(weight, places))
+            pair_count[second + x] -= n
+            made[new + x] += n
+            where[new + x] += places
     del pair_count[pair]
     pair_count.update(made)
     return made
 
 
+def _merge_in_word(
+    i: int,
+    parts: list[str],
+    new: str,
+    words: list[str],
+    counts: list[int],
+    pair_count: dict[str, int],
+    where: defaultdict[str, list[int]],
+    made: defaultdict[str, int],
+) -> None:
+    """Several occurrences in one word may touch each other: count the whole word anew."""
+    n = counts[i]
+    old = words[i]
+    word = words[i] = new.join(parts)
+    for x in map(str.__add__, old, old[1:]):
+        pair_count[x] -= n
+    for x in map(str.__add__, word, word[1:]):
+        if new in x:
+            made[x] += n
+            where[x].append(i)
+        else:
+            pair_count[x] += n
+
+
 class _Buckets:
-    """Pairs by count, the largest count first; ties by `key`, the smallest key first.
+    """Pairs by count, the largest count first; ties by `text`, the smallest first.
 
     Lazy: when a count falls nobody tells the bucket. A pair that is found in a bucket too high for
     it moves down then. A new pair never counts more than the merge that made it, so the height of
-    the current bucket only falls. Only the current bucket is ordered, as a heap.
+    the current bucket only falls. Only the current bucket is ordered, as a heap of strings: the text
+    that says the order, then the pair itself.
     """
 
-    def __init__(self, pair_count: dict[str, int], key: SortKey) -> None:
+    def __init__(self, pair_count: dict[str, int], text: Callable[[str], str]) -> None:
         self._pair_count = pair_count
-        self._key = key
+        self._text = text
         self._buckets: defaultdict[int, list[str]] = defaultdict(list)
         self._levels: list[int] = []  # heap of −count for the buckets that are not empty
         self._level = 0  # count of the current bucket
-        self._heap: list[tuple[Any, str]] = []
+        self._heap: list[str] = []
         self.add(pair_count)
 
     def add(self, pair_count: Mapping[str, int]) -> None:
         """Take in pairs that are new, with their counts."""
-        buckets, level, key = self._buckets, self._level, self._key
+        buckets, level, text = self._buckets, self._level, self._text
         for pair, count in pair_count.items():
             if count == level:
-                heapq.heappush(self._heap, (key(ord(pair[0]), ord(pair[1])), pair))
+                heapq.heappush(self._heap, text(pair) + pair)
                 continue
             bucket = buckets[count]
             if not bucket:
@@ -281,11 +304,11 @@ class _Buckets:
 
     def pop(self) -> str | None:
         """The pair to merge next, or None if no pair is left."""
-        count_of, key, heap = self._pair_count.get, self._key, self._heap
+        count_of, text, heap = self._pair_count.get, self._text, self._heap
         while True:
             moved: dict[str, int] = {}  # pairs whose count has fallen since they were put where they are
             while heap:
-                pair = heapq.heappop(heap)[1]
+                pair = heapq.heappop(heap)[-2:]
                 count = count_of(pair, 0)
                 if count == self._level:
                     if moved:
@@ -301,7 +324,7 @@ class _Buckets:
             for pair in self._buckets.pop(self._level):
                 count = count_of(pair, 0)
                 if count == self._level:
-                    heap.append((key(ord(pair[0]), ord(pair[1])), pair))
+                    heap.append(text(pair) + pair)
                 elif count:
                     moved[pair] = count
             heapq.heapify(heap)

@@ -53,15 +53,7 @@ def sort_key(tie_break: str, tokens: Sequence[bytes]) -> SortKey:
         UserError: no such rule.
     """
     if tie_break == "bytes":
-        backwards: list[str] = []  # of each token, worked out once
-
-        def key(a: int, b: int) -> str:
-            while len(backwards) < len(tokens):
-                backwards.append(_backwards(tokens[len(backwards)]))
-            # One string orders like the two: the end sign stands at the end of each and nowhere else.
-            return backwards[a] + backwards[b]
-
-        return key
+        return lambda a, b: (_backwards(tokens[a]), _backwards(tokens[b]))
     if tie_break == "first_seen":
         return lambda a, b: ()
     if tie_break == "smallest_ids":
@@ -69,6 +61,34 @@ def sort_key(tie_break: str, tokens: Sequence[bytes]) -> SortKey:
     if tie_break == "huggingface":
         place = {byte: i for i, byte in enumerate(gpt2_byte_order())}
         return lambda a, b: (place.get(a, a), place.get(b, b))
+    raise UserError(f"tie_break {tie_break!r} is not known: use one of {list(TIE_BREAKS)}")
+
+
+def sort_text(tie_break: str, tokens: Sequence[bytes]) -> Callable[[str], str]:
+    """`sort_key` for a trainer in a hurry: of a pair of id characters, a text that sorts as the key does.
+
+    Texts are compared by C code, and joining two is cheap. Two texts in a row order like the two one after the
+    other, if no text is the beginning of another: single characters are not, and `_backwards` ends each with a sign
+    that stands nowhere else.
+
+    >>> sort_text("smallest_ids", [])("ab") < sort_text("smallest_ids", [])("b0")
+    True
+    """
+    if tie_break == "bytes":
+        texts: dict[str, str] = {}
+
+        def text(pair: str) -> str:
+            first, second = pair
+            if second not in texts or first not in texts:
+                texts.update({c: _backwards(tokens[ord(c)]) for c in pair})
+            return texts[first] + texts[second]
+
+        return text
+    if tie_break == "smallest_ids":
+        return str  # a pair is its ids
+    if tie_break == "huggingface":
+        place = {byte: chr(i) for i, byte in enumerate(gpt2_byte_order())}
+        return lambda pair: pair.translate(place)
     raise UserError(f"tie_break {tie_break!r} is not known: use one of {list(TIE_BREAKS)}")
 
 
