@@ -191,6 +191,11 @@ def _sdpa(
     dropout: float,
 ) -> Tensor:
     """torch.nn.functional.scaled_dot_product_attention, with the masks it needs and no others."""
+    narrower = q.size(-1) - v.size(-1)
+    # MLA's values: torch's fused kernels know one width only, and without them there is a whole Q × K table.
+    if narrower > 0:
+        wide = F.pad(v, (0, narrower))
+        return _sdpa(q, k, wide, mask, causal, window, bias, dropout)[..., : v.size(-1)]
     q_len, k_len = q.size(-2), k.size(-2)
     # is_causal is aligned top left: right only for a square without further masks.
     if window is not None or (causal and (mask is not None or bias is not None or q_len != k_len)):

@@ -94,3 +94,31 @@ def test_sdpa_is_told_is_causal_only_for_a_square(monkeypatch):
     for q_len in (1, 3, 5):
         attend(*qkv(q_len), causal=True, backend="sdpa")
     assert [call["is_causal"] for call in calls] == [False, False, True]
+
+
+@pytest.mark.parametrize("q_len", [1, 2, 6])
+def test_values_narrower_than_keys_give_the_reference_result(q_len):
+    """The shape of multi-head latent attention: a key has a rotary part, a value has none."""
+    q, k, v = qkv(q_len, 6, width=6)
+    v = v[..., :4]
+    expected = attend(q, k, v, causal=True)
+    assert torch.allclose(attend(q, k, v, causal=True, backend="sdpa"), expected, atol=1e-6)
+
+
+def test_sdpa_makes_no_table_of_queries_and_keys_for_narrower_values():
+    """torch falls back to the whole table when values are narrower; at 16k tokens that was 24 GB."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    sizes = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            made = out if isinstance(out, tuple | list) else (out,)
+            sizes.extend(t.numel() for t in made if isinstance(t, torch.Tensor))
+            return out
+
+    q, k, v = qkv(200, 200, batch=1, heads=2, width=6)
+    with torch.no_grad(), Watch():
+        attend(q, k, v[..., :4], causal=True, backend="sdpa")
+    assert sizes and max(sizes) < 200 * 200, f"a tensor of {max(sizes):,} numbers was made"
