@@ -55,11 +55,27 @@ SMALL = {
     ],
     r"python -m attention_mechanisms\.costs": [],
     r"python -m attention_mechanisms\.benchmark( |$)": [
-        *("rounds=1", "contexts=[9,40]", "window=8", "n_head=4", "head_dim=8", "n_kv_head=2", "kv_latent_dim=6"),
+        *(
+            "rounds=1",
+            "contexts=[9,40]",
+            "window=8",
+            "n_head=4",
+            "head_dim=8",
+            "n_kv_head=2",
+            "kv_latent_dim=6",
+        ),
         *("rope_dim=4", "max_table=40", "train_shape=[1,2,20,8]", "flex=false", "out=kernels.json"),
     ],
     r"python -m gpt_model\.benchmark_attention": [
-        *("n_layer=1", "n_head=2", "n_embd=16", "vocab_size=20", "contexts=[8,24]", "n_kv_head=1", "window=4"),
+        *(
+            "n_layer=1",
+            "n_head=2",
+            "n_embd=16",
+            "vocab_size=20",
+            "contexts=[8,24]",
+            "n_kv_head=1",
+            "window=4",
+        ),
         *("kv_latent_dim=6", "rope_dim=2", "rounds=1", "out=attention_decode.json"),
     ],
     r"python -m pretraining\.race( |$)": [
