@@ -92,7 +92,7 @@ def deepseek(version: int, *, q_latent: int | None, interleaved: bool, seed: int
 
     config_class: Any = DeepseekV3Config if version == 3 else DeepseekV2Config
     config = config_class(
-        hidden_size=16, num_attention_heads=4, num_key_value_heads=4, q_lora_rank=q_latent, kv_lora_rank=5,
+        hidden_size=16, num_attention_heads=4, num_key_value_heads=4, q_lora_rank=q_latent, kv_lora_rank=8,
         qk_rope_head_dim=2, qk_nope_head_dim=4, v_head_dim=4, head_dim=2, max_position_embeddings=32,
         attention_bias=False, attn_implementation="eager",
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
@@ -122,7 +122,7 @@ def deepseek_output(module: Any, version: int, x: Tensor) -> Tensor:
 def ours_from_deepseek(theirs: Any, *, q_latent: int | None, interleaved: bool) -> LatentAttention:
     """Our latent attention with DeepSeek's weights: names differ, nothing else."""
     config = attention_config(
-        position="rope", kv_latent_dim=5, rope_dim=2, q_latent_dim=q_latent, bias=False,
+        position="rope", kv_latent_dim=8, rope_dim=2, q_latent_dim=q_latent, bias=False,
         rope_layout="interleaved" if interleaved else "half_split",
     )  # fmt: skip
     ours = LatentAttention(config).eval()
