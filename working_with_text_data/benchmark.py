@@ -9,14 +9,19 @@ Four parts, each of which can be left out with `parts=[…]`:
 - readable: how many times faster than the readable trainer of this book.
 
 Candidates run in turn (A B A B …), medians and spread over rounds. Before anything is timed, merges and ids are
-compared: equal or no figure. Writes the table to the terminal, `results/bpe.json` and two plots beside it.
+compared: equal or no figure. Writes the table to the terminal, `results/bpe.json` and two plots beside it. A part that
+is measured alone replaces that part of the file, if the texts are the same; `measured_by` says which command did.
 Left out: threads of our own, GPUs. What was tried and did not help: `LOG.md`.
 """
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,8 +122,10 @@ def measure(config: BenchmarkConfig, corpora: list[Corpus], readable: Corpus | N
     """All parts of the configuration, printed as they come."""
     figures: dict[str, Any] = {"corpora": {}}
     for corpus in corpora:
-        own: dict[str, Any] = {"bytes": corpus.n_bytes, "ascii": corpus.text.isascii(), "training": {}}
+        own: dict[str, Any] = {"bytes": corpus.n_bytes, "ascii": corpus.text.isascii()}
         figures["corpora"][corpus.name] = own
+        if "training" in config.parts:
+            own["training"] = {}
         for vocab_size in config.vocab_sizes if "training" in config.parts else ():
             trained = measure_training(corpus, vocab_size, config.rounds)
             own["training"][str(vocab_size)] = trained
@@ -129,15 +136,13 @@ def measure(config: BenchmarkConfig, corpora: list[Corpus], readable: Corpus | N
                 )
                 break
         if "memory" in config.parts:
-            feeds = _feeds_for_memory(own["training"])
+            feeds = _feeds_for_memory(own.get("training", {}))
             own["memory"] = measure_memory(corpus, max(config.vocab_sizes), feeds)
             _show(memory_table(corpus, own["memory"]))
         if "encoding" in config.parts:
             own["encoding"] = {}
-            tables = vocabularies(config.ranks) if config.ranks else {}
-            for name, tokenizer in (tables or {"our merges": _own(corpus, config)}).items():
-                peers = ENCODERS if name in ("gpt2", "our merges") else ENCODERS[:1]
-                encoded = measure_encoding(corpus, tokenizer, config.rounds, peers)
+            for name in vocabularies(config.ranks) if config.ranks else ["our merges"]:
+                encoded = in_a_fresh_process(measure_vocabulary, corpus, name, config)
                 own["encoding"][name] = encoded
                 _show(encoding_table(corpus, name, encoded))
     if readable is not None:
@@ -145,15 +150,47 @@ def measure(config: BenchmarkConfig, corpora: list[Corpus], readable: Corpus | N
         _show(readable_line(figures["readable"]))
     # The first text under short names, for the sentences of a README.
     first = figures["corpora"][corpora[0].name]
-    figures |= {"bytes": first["bytes"], "training": first["training"]}
+    figures["bytes"] = first["bytes"]
+    if "training" in first:
+        figures["training"] = first["training"]
     if "encoding" in first:
         vocabulary, encoded = next(iter(first["encoding"].items()))
         figures["encoding"] = {"vocabulary": vocabulary, **encoded}
     return figures
 
 
-def _own(corpus: Corpus, config: BenchmarkConfig) -> Any:
-    return train_bpe(corpus.text, max(config.vocab_sizes))
+def measure_vocabulary(corpus: Corpus, name: str, config: BenchmarkConfig) -> dict[str, Any]:
+    """Encoding with one vocabulary: one of the published ones, or our own merges."""
+    if config.ranks:
+        tokenizer = vocabularies(config.ranks)[name]
+    else:
+        tokenizer = train_bpe(corpus.text, max(config.vocab_sizes))
+    peers = ENCODERS if name in ("gpt2", "our merges") else ENCODERS[:1]
+    return measure_encoding(corpus, tokenizer, config.rounds, peers)
+
+
+def in_a_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function in a new Python, as a person would run it.
+
+    The texts, counts and ids that earlier parts leave behind are millions of objects. Python's collector walks them
+    again and again while ours encodes, and not while a compiled library does: see LOG.md.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def with_other_parts(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
+    """`figures`, and from an older file at `path` what was measured of the same texts in other parts."""
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        texts = old["corpora"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return figures
+    if list(texts) != list(figures["corpora"]):
+        return figures
+    corpora = {name: {**texts[name], **own} for name, own in figures["corpora"].items()}
+    measured_by = {**old.get("measured_by", {}), **figures.get("measured_by", {})}
+    return {**old, **figures, "corpora": corpora, "measured_by": measured_by}
 
 
 def _feeds_for_memory(training: dict[str, Any]) -> dict[str, str]:
@@ -192,11 +229,13 @@ def main(argv: list[str] | None = None) -> int:
         _show(f"{config.rounds} rounds; about {max(1, round(minutes))} min on a quiet machine of two cores\n")
         figures = measure(config, corpora, readable)
     words = [f"{key}={value}" for key, value in _given(config).items()]
+    command = " ".join(["python -m working_with_text_data.benchmark", *words]).replace("'", "")
+    figures["measured_by"] = dict.fromkeys(config.parts, command)
     path = write_result(
         Path(config.out),
         name="bpe",
-        figures=figures,
-        command=" ".join(["python -m working_with_text_data.benchmark", *words]).replace("'", ""),
+        figures=with_other_parts(Path(config.out), figures),
+        command=command,
         notes=(
             "Merges and ids were compared before timing. A peer is taken at the fastest of its settings. Cold: the "
             "tokenizer is built and its caches are empty; warm: the same text again. Memory: peak above a process "

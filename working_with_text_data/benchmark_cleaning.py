@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
         config.out,
         name="cleaning",
         figures=figures,
-        command="python -m working_with_text_data.benchmark_cleaning",
+        command=f"python -m working_with_text_data.benchmark_cleaning corpora=[{','.join(config.corpora)}]",
         seed=config.seed,
         notes="medians of rounds in turn; documents in memory; one process, one thread",
     )

@@ -1,10 +1,11 @@
-"""Draw the figures of the BPE benchmark: time against size, and how ours stands beside each library.
+"""Draw the figures of the BPE benchmark, time against size and how ours stands beside each library, and its tables.
 
     python -m working_with_text_data.benchmark_plot results/bpe.json
 
 The idea: training time against the size of the text with both axes logarithmic, where a straight line of slope
 one is "twice the text, twice the time"; and bars of ratios around the line at 1, where both are equally fast.
-Makes `bpe_training.svg` and `bpe_encoding.svg` beside the results. Left out: measuring (`benchmark`).
+Makes `bpe_training.svg` and `bpe_encoding.svg` beside the results, and the tables of a README in them
+(`benchmark_markdown`). Left out: measuring (`benchmark`).
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from utils.cli import run_main
 from utils.errors import UserError
-from utils.files import atomic_write_text
+from utils.files import atomic_write_json, atomic_write_text
 from utils.plotting import PALETTE, figure_to_svg, style
+from working_with_text_data.benchmark_markdown import markdown_tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,19 +31,22 @@ RATIOS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
 
 
 def plot_file(path: str | Path) -> list[Path]:
-    """The plots of a results file, written beside it; their paths.
+    """The plots of a results file, written beside it, and its tables, written into it; the plots' paths.
 
     Raises:
         UserError: the file is missing, or was not written by this benchmark.
     """
     path = Path(path)
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        result = json.loads(path.read_text(encoding="utf-8"))
+        figures = result["figures"]
         corpora = figures["corpora"]
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run python -m working_with_text_data.benchmark") from None
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path} holds no figures of the BPE benchmark: measure again") from None
+    figures["tables"] = markdown_tables(figures)
+    atomic_write_json(path, result)
     written = []
     trained = {name: own["training"] for name, own in corpora.items() if own.get("training")}
     if trained:
@@ -65,16 +71,18 @@ def training_figure(trained: dict[str, dict[str, Any]], sizes: dict[str, int]) -
     import matplotlib.pyplot as plt
 
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6))
+        n_rows = sum(len(by_vocabulary) for by_vocabulary in trained.values())
+        size = (9.6, max(3.6, 1.2 + 0.3 * n_rows))
+        figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained")
         _time_against_size(left, trained, sizes)
         labels: list[str] = []
         bars: dict[str, dict[int, float]] = {}
         for corpus, by_vocabulary in trained.items():
             for vocabulary, result in by_vocabulary.items():
-                labels.append(f"{corpus}\n{int(vocabulary):,}")
+                labels.append(f"{plain_name(corpus)}, {int(vocabulary):,}")
                 for name, peer in result["peers"].items():
                     bars.setdefault(name, {})[len(labels) - 1] = peer["times_faster"]
-        _bars(right, labels, bars, "ours: times as fast as …")
+        _bars(right, labels, bars, "ours: times as fast as …", _limits(bars))
     return figure
 
 
@@ -90,7 +98,11 @@ def _time_against_size(axes: Axes, trained: dict[str, dict[str, Any]], sizes: di
             seconds = figures[f"{name}, {peer['best']}"]["median_s"]
             lines.setdefault(name, []).append((sizes[corpus], seconds))
     for name, points in lines.items():
-        x, y = zip(*points)
+        # Texts of one size (to a tenth of a megabyte) are one point of the line, at their mean.
+        groups: dict[float, list[tuple[int, float]]] = {}
+        for size, seconds in points:
+            groups.setdefault(round(size / 1e6, 1), []).append((size, seconds))
+        x, y = zip(*(tuple(map(fmean, zip(*group))) for group in groups.values()))
         axes.plot(x, y, marker="o", color=COLOURS.get(name), label=name)
     title = f"training BPE, vocabulary {int(vocabulary):,}"
     axes.set(xscale="log", yscale="log", xlabel="bytes of text", ylabel="seconds", title=title)
@@ -102,42 +114,56 @@ def encoding_figure(encoded: dict[str, dict[str, Any]]) -> Figure:
     import matplotlib.pyplot as plt
 
     rows = [
-        (f"{corpus}\n{name}", row["times"])
+        (f"{plain_name(corpus)}, {name}", row["times"])
         for corpus, by_name in encoded.items()
         for name, row in by_name.items()
     ]
+    panels: dict[str, dict[str, dict[int, float]]] = {"cold": {}, "warm": {}}
+    for place, (_, times) in enumerate(rows):
+        for peer, ratio in times.items():
+            for key, bars in panels.items():
+                bars.setdefault(peer, {})[place] = ratio[key]
+    limits = _limits(*panels.values())
     with style():
-        figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.6), sharey=True)
-        for panel, key in zip(axes, ("cold", "warm")):
-            bars: dict[str, dict[int, float]] = {}
-            for place, (_, times) in enumerate(rows):
-                for peer, ratio in times.items():
-                    bars.setdefault(peer, {})[place] = ratio[key]
-            _bars(panel, [label for label, _ in rows], bars, f"encoding, {key}: times as fast as …")
+        size = (9.6, max(2.4, 1.2 + 0.3 * len(rows)))
+        figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+        for panel, (key, bars) in zip(axes, panels.items()):
+            _bars(panel, [label for label, _ in rows], bars, f"encoding, {key}: times as fast as …", limits)
     return figure
 
 
-def _bars(axes: Axes, labels: list[str], bars: dict[str, dict[int, float]], title: str) -> None:
-    """Bars of ratios on a logarithmic axis, beside each other by library, with the line at 1."""
-    width = 0.8 / max(1, len(bars))
-    for number, (name, heights) in enumerate(bars.items()):
-        places = [place + (number - (len(bars) - 1) / 2) * width for place in heights]
-        axes.bar(
-            places,
-            [height - 1 for height in heights.values()],
-            width,
-            bottom=1,
-            color=COLOURS.get(name),
-            label=name,
-        )
-    axes.axhline(1, color="black", linewidth=1)
-    axes.set_xticks(range(len(labels)), labels, fontsize=7, rotation=90 if len(labels) > 2 else 0)
-    axes.set(yscale="log", title=title)
-    axes.set_yticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
-    axes.yaxis.set_minor_formatter(lambda value, _: "")
-    values = [1.0, *(height for heights in bars.values() for height in heights.values())]
-    axes.set_ylim(0.8 * min(values), 1.25 * max(values))
-    axes.legend(fontsize=8)
+def plain_name(corpus: str) -> str:
+    """A corpus as a label: a pattern of files has no name of its own."""
+    return corpus if "*" not in corpus else f"several files {corpus.split(maxsplit=1)[1]}"
+
+
+def _limits(*panels: dict[str, dict[int, float]]) -> tuple[float, float]:
+    """One scale for all panels, on which every bar is seen."""
+    values = [1.0, *(ratio for bars in panels for ratios in bars.values() for ratio in ratios.values())]
+    return 0.8 * min(values), 1.25 * max(values)
+
+
+def _bars(
+    axes: Axes,
+    labels: list[str],
+    bars: dict[str, dict[int, float]],
+    title: str,
+    limits: tuple[float, float],
+) -> None:
+    """Bars of ratios from the line at 1 on a logarithmic axis, one below the other by library."""
+    height = 0.8 / max(1, len(bars))
+    for number, (name, ratios) in enumerate(bars.items()):
+        places = [place + (number - (len(bars) - 1) / 2) * height for place in ratios]
+        lengths = [ratio - 1 for ratio in ratios.values()]
+        axes.barh(places, lengths, height, left=1, color=COLOURS.get(name), label=name)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set(xscale="log", title=title)
+    axes.set_xticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    axes.set_xlim(*limits)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(bars), frameon=False)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -157,11 +157,7 @@ def learn_merges(
             where[pair].append(i)
     pair_count = {pair: sum(map(counts.__getitem__, places)) for pair, places in where.items()}
     if tie_break == "first_seen":
-        place = first_seen_key(words, where, tokens)
-
-        def text(pair: str) -> str:
-            return "{:012}{:012}".format(*place(ord(pair[0]), ord(pair[1])))
-
+        text = first_seen_text(words, where, tokens)
     else:
         text = sort_text(tie_break, tokens)
 
@@ -180,6 +176,14 @@ def learn_merges(
     return merges
 
 
+def first_seen_text(
+    words: list[str], where: Mapping[str, list[int]], tokens: list[bytes]
+) -> Callable[[str], str]:
+    """`first_seen_key` as text: both numbers with leading zeros, so that they sort as numbers do."""
+    key = first_seen_key(words, where, tokens)
+    return lambda pair: "{:012}{:012}".format(*key(ord(pair[0]), ord(pair[1])))
+
+
 def _merge_everywhere(
     pair: str,
     new: str,
@@ -194,7 +198,7 @@ def _merge_everywhere(
     "Ny" appear. A pair with few places counts that at once; for one with many the words are only noted by
     their neighbour, and counted at the end: most of them share a few neighbours.
     """
-    first, second = pair
+    first, second = pair[0], pair[1]
     places = where.pop(pair)
     made: defaultdict[str, int] = defaultdict(int)
     if len(places) <= FEW_PLACES:

@@ -78,7 +78,7 @@ def sort_text(tie_break: str, tokens: Sequence[bytes]) -> Callable[[str], str]:
         texts: dict[str, str] = {}
 
         def text(pair: str) -> str:
-            first, second = pair
+            first, second = pair[0], pair[1]
             if second not in texts or first not in texts:
                 texts.update({c: _backwards(tokens[ord(c)]) for c in pair})
             return texts[first] + texts[second]

@@ -215,7 +215,12 @@ def results(tmp_path, corpora):
 
 def trained(seconds, ratio):
     rows = {"ours": {"median_s": seconds}, "tokenizers, lines": {"median_s": seconds * ratio}}
-    return {"candidates": rows, "peers": {"tokenizers": {"best": "lines", "times_faster": ratio}}}
+    peer = {"best": "lines", "times_faster": ratio, "by_round": [ratio, 2 * ratio]}
+    return {"candidates": rows, "reached": 1000, "peers": {"tokenizers": peer}}
+
+
+def encoded(**ratios):
+    return {name + end: value for name, value in ratios.items() for end in ("", "_min", "_max")}
 
 
 def test_the_plots_show_every_text_and_library(tmp_path):
@@ -223,7 +228,7 @@ def test_the_plots_show_every_text_and_library(tmp_path):
         "small 1.0 MB": {
             "bytes": 10**6,
             "training": {"1000": trained(0.1, 2.0), "5000": trained(0.2, 1.5)},
-            "encoding": {"gpt2": {"times": {"tiktoken": {"cold": 0.4, "warm": 1.3}}}},
+            "encoding": {"gpt2": {"times": {"tiktoken": encoded(cold=0.4, warm=1.3)}}},
         },
         "large 9.0 MB": {"bytes": 9 * 10**6, "training": {"1000": trained(0.9, 0.5)}},
     }
@@ -235,19 +240,29 @@ def test_the_plots_show_every_text_and_library(tmp_path):
     assert "tiktoken" in second and "warm" in second
     benchmark_plot.plot_file(tmp_path / "bpe.json")
     assert paths[0].read_text() == first, "the same figures give the same bytes"
+    tables = json.loads((tmp_path / "bpe.json").read_text())["figures"]["tables"]
+    assert (
+        "| small 1.0 MB | 1,000 | 0.10 s | 2.00 × (2.00–4.00) | not measured | not measured |"
+        in tables["training"]
+    )
+    assert "5,000 (ends at 1,000)" in tables["training"]
+    assert "| small 1.0 MB | gpt2 | 0.40 × (0.40–0.40) | 1.30 ×" in tables["encoding"]
+    assert "memory" not in tables
 
 
 def test_bars_start_at_one_and_end_at_the_ratio():
     import matplotlib.pyplot as plt
 
     both = {"a": {"1000": trained(0.1, 2.0)}, "b": {"1000": trained(0.1, 0.5)}}
-    figure = benchmark_plot.training_figure(both, {"a": 10, "b": 100})
+    figure = benchmark_plot.training_figure(both, {"a": 10**6, "b": 10**7})
     left, right = figure.axes
-    ends = sorted(bar.get_y() + bar.get_height() for bar in right.patches)
-    assert ends == pytest.approx([0.5, 2.0]) and {bar.get_y() for bar in right.patches} == {1}
+    ends = sorted(bar.get_x() + bar.get_width() for bar in right.patches)
+    assert ends == pytest.approx([0.5, 2.0]) and {bar.get_x() for bar in right.patches} == {1}
+    low, high = right.get_xlim()
+    assert low < 0.5 and high > 2.0, "every bar is seen whole"
     assert left.get_xscale() == left.get_yscale() == "log"
     ours = next(line for line in left.lines if line.get_label() == "ours")
-    assert list(ours.get_xdata()) == [10, 100] and list(ours.get_ydata()) == [0.1, 0.1]
+    assert list(ours.get_xdata()) == [10**6, 10**7] and list(ours.get_ydata()) == [0.1, 0.1]
     plt.close(figure)
 
 
@@ -266,3 +281,17 @@ def test_the_plot_command(tmp_path, capsys):
     assert benchmark_plot.main([str(path)]) == 0
     assert "bpe_training.svg" in capsys.readouterr().out
     assert benchmark_plot.main(["--help"]) == 0
+
+
+def test_a_part_measured_alone_replaces_that_part(tmp_path):
+    path = results(tmp_path, {"a": {"bytes": 10, "training": {"1000": 1}, "encoding": {"gpt2": 1}}})
+    new = {
+        "corpora": {"a": {"bytes": 10, "encoding": {"gpt2": 2}}},
+        "measured_by": {"encoding": "this command"},
+    }
+    merged = benchmark.with_other_parts(path, new)
+    assert merged["corpora"]["a"] == {"bytes": 10, "training": {"1000": 1}, "encoding": {"gpt2": 2}}
+    assert merged["measured_by"]["encoding"] == "this command"
+    other = {"corpora": {"another text": {"bytes": 3}}}
+    assert benchmark.with_other_parts(path, other) == other, "figures of other texts are dropped"
+    assert benchmark.with_other_parts(tmp_path / "none.json", other) == other
