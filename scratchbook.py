@@ -29,6 +29,9 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "bpe": ("working_with_text_data.benchmark", "BPE training and encoding beside the libraries"),
     "cleaning": ("working_with_text_data.benchmark_cleaning", "documents cleaned a second, stage by stage"),
     "pipeline": ("working_with_text_data.benchmark_pipeline", "the whole way to shards, with its memory"),
+    "attention": ("attention_mechanisms.benchmark", "every attention beside SDPA: decode, prefill, training"),
+    "decode": ("gpt_model.benchmark_attention", "a whole model's step for every attention, against context"),
+    "race": ("pretraining.race", "small models that differ in attention only"),
     "train": ("pretraining.benchmark", "a training step beside a plain fp32 loop"),
     "demo": ("finetuning.demo.benchmark", "the demo's curve against training minutes, and on real books"),
 }

@@ -9,7 +9,7 @@ Row q is where token q *looks*; column k is who *looks at* token k.
 Induction: Olsson et al. 2022 (arXiv 2209.11895, "prefix matching"); sinks: Xiao et al. 2023 (arXiv 2309.17453);
 previous-token and positional heads: Voita et al. 2019 (arXiv 1905.09418); what entropy and distance tell:
 Clark et al. 2019 (arXiv 1906.04341). Left out on purpose: what a head *writes* (its values and its effect on the
-logits), which a map does not show; ablation, in `gpt_model.trace`, measures that. Notebook: 02 of this chapter.
+logits), which a map does not show; ablation, in `gpt_model.trace`, measures that. Notebook: 03 of this chapter.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ SMALL = {
         "ranks=null",
         "out=bpe.json",
     ],
-    r"python -m attention_mechanisms\.costs": [],
+    r"python -m attention_mechanisms\.costs|python -m gpt_model\.look": [],
     r"python -m attention_mechanisms\.benchmark( |$)": [
         *(
             "rounds=1",
