@@ -2,12 +2,16 @@
 
 from attention_mechanisms.exercises import (
     causal_multi_head,
+    latent,
+    sliding_window,
     soft_lookup,
 )
 
 _NOTEBOOKS = (
     soft_lookup,
     causal_multi_head,
+    latent,
+    sliding_window,
 )
 
 EXERCISES = [exercise for notebook in _NOTEBOOKS for exercise in notebook.EXERCISES]
