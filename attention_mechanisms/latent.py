@@ -28,8 +28,7 @@ from torch import Tensor, nn
 from attention_mechanisms.attention import attend, attention_weights, masked_softmax, order_mask
 from attention_mechanisms.kv_cache import KVCache, LatentKVCache, LayerCache
 from attention_mechanisms.masks import combine_masks
-from attention_mechanisms.multi_head import AttentionConfig, MultiHeadAttention, rope_scaling
-from attention_mechanisms.positions import RotaryPositions
+from attention_mechanisms.multi_head import AttentionConfig, MultiHeadAttention, rotary
 from utils.errors import UserError
 
 PATHS = ("auto", "naive", "absorbed")
@@ -73,15 +72,7 @@ class LatentAttention(MultiHeadAttention):
         # Unfolding must stay linear to be absorbed, so it has no bias.
         self.kv_up_proj = nn.Linear(self.latent_dim, self.n_head * 2 * self.head_dim, bias=False)
         self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=bias)
-        self.rope: RotaryPositions | None = None
-        if self.rope_dim:
-            self.rope = RotaryPositions(
-                self.rope_dim,
-                config.block_size,
-                theta=config.rope_theta,
-                layout=config.rope_layout,
-                scaling=rope_scaling(config),
-            )
+        self.rope = rotary(config, self.rope_dim)  # of the shared part
         self.alibi = config.position == "alibi"
 
     @classmethod

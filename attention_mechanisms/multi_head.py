@@ -64,6 +64,19 @@ def rope_scaling(config: AttentionConfig) -> RopeScaling:
     )
 
 
+def rotary(config: AttentionConfig, dim: int) -> RotaryPositions | None:
+    """The rotation of `dim` coordinates that a configuration asks for, if it asks for one."""
+    if config.position != "rope":
+        return None
+    return RotaryPositions(
+        dim,
+        config.block_size,
+        theta=config.rope_theta,
+        layout=config.rope_layout,
+        scaling=rope_scaling(config),
+    )
+
+
 class MultiHeadAttention(nn.Module):
     """Causal self-attention with one key and value head per query head. `layer` counts from 0."""
 
@@ -84,15 +97,7 @@ class MultiHeadAttention(nn.Module):
         self.qkv_rows = [heads * self.head_dim for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]
         self.qkv_proj = nn.Linear(config.n_embd, sum(self.qkv_rows), bias=config.bias)
         self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
-        self.rope: RotaryPositions | None = None
-        if config.position == "rope":
-            self.rope = RotaryPositions(
-                self.head_dim,
-                config.block_size,
-                theta=config.rope_theta,
-                layout=config.rope_layout,
-                scaling=rope_scaling(config),
-            )
+        self.rope = rotary(config, self.head_dim)
         self.alibi = config.position == "alibi"
 
     @classmethod
