@@ -2,7 +2,9 @@
 
 from attention_mechanisms.exercises import (
     causal_multi_head,
+    kv_cache,
     latent,
+    positions,
     sliding_window,
     soft_lookup,
 )
@@ -10,6 +12,8 @@ from attention_mechanisms.exercises import (
 _NOTEBOOKS = (
     soft_lookup,
     causal_multi_head,
+    positions,
+    kv_cache,
     latent,
     sliding_window,
 )
