@@ -31,7 +31,7 @@ from attention_mechanisms.benchmark_kernels import measure_decode, measure_train
 from attention_mechanisms.benchmark_layers import measure_layer_decode, measure_layer_prefill
 from attention_mechanisms.shape import AttentionShape
 from utils.cli import run_main
-from utils.config import parse_args
+from utils.config import command_words, parse_args
 from utils.device import pick_device
 from utils.errors import UserError
 from utils.timing import Timer, write_result
@@ -262,17 +262,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     figures = measure(config)
     show_goals(figures["goals"])
-    default = BenchmarkConfig()
-    words = [
-        f"{key}={list(value) if isinstance(value, tuple) else value}".replace(" ", "").replace("'", "")
-        for key, value in vars(config).items()
-        if value != getattr(default, key) and key != "out"
-    ]
     path = write_result(
         Path(config.out),
         name="kernels",
         figures=figures,
-        command=" ".join(["python -m attention_mechanisms.benchmark", *words]),
+        command=" ".join(["python -m attention_mechanisms.benchmark", *command_words(config)]),
         seed=config.seed,
         notes=(
             "Compared with the formula in float32 before timing. Kernel: attention over given keys. Layer: "

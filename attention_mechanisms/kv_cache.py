@@ -54,7 +54,7 @@ class LayerCache(ABC):
         assert 0 <= length <= self.length
 
 
-class KVCache:
+class KVCache(ABC):
     """What every cache offers: `length`, `capacity`, `nbytes`, `layer(i)`, `advance`, `crop`, `reset`, `branch`.
 
     The cache also remembers which of its tokens are padding (`attention_mask`): a forward pass that
@@ -84,9 +84,9 @@ class KVCache:
         """The view of one layer that its attention appends to."""
         return self.layers[index]
 
+    @abstractmethod
     def like(self, batch: int) -> "KVCache":
         """An empty cache of the same kind for another number of rows."""
-        raise NotImplementedError
 
     @property
     def attention_mask(self) -> Tensor | None:

@@ -26,7 +26,7 @@ from attention_mechanisms.benchmark_layers import fill
 from gpt_model.config import GPTConfig
 from gpt_model.gpt import GPT
 from utils.cli import run_main
-from utils.config import parse_args
+from utils.config import command_words, parse_args
 from utils.device import pick_device
 from utils.errors import UserError
 from utils.timing import Timer, write_result
@@ -153,17 +153,11 @@ def main(argv: list[str] | None = None) -> int:
                         f"  {variant:4} {figure['tokens_per_second']:8.1f} tokens/s  "
                         f"{figure['bytes_read'] / 1e6:8.1f} MB read at {share:.0%} of memory's rate"
                     )
-    default = ModelDecodeConfig()
-    words = [
-        f"{key}={list(value) if isinstance(value, tuple) else value}".replace(" ", "").replace("'", "")
-        for key, value in vars(config).items()
-        if value != getattr(default, key) and key != "out"
-    ]
     path = write_result(
         Path(config.out),
         name="attention_decode",
         figures=figures,
-        command=" ".join(["python -m gpt_model.benchmark_attention", *words]),
+        command=" ".join(["python -m gpt_model.benchmark_attention", *command_words(config)]),
         seed=config.seed,
         notes="Random weights and caches; a step reads all weights and the cache once.",
     )

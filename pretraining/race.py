@@ -34,7 +34,7 @@ from pretraining.race_runners import RUNNERS, measure_speeds, runner, tabulate
 from pretraining.recipe import PreparedData, make_batches, prepare_data
 from pretraining.trainer import Trainer
 from utils.cli import run_main
-from utils.config import parse_args
+from utils.config import command_words, parse_args
 from utils.device import pick_device, pick_dtype
 from utils.errors import UserError
 from utils.seeding import set_seed
@@ -280,12 +280,8 @@ def main(argv: list[str] | None = None) -> int:
         description="Train small models that differ in their attention only, and compare loss, bytes and speed.",
         aliases={"--out": "out", "--data": "data"},
     )
-    default = RaceConfig()
-    words = [
-        f"{key}={list(value) if isinstance(value, tuple) else value}".replace(" ", "").replace("'", "")
-        for key, value in vars(config).items()
-        if value != getattr(default, key) and key not in ("out", "at_most", "fresh", "model")
-    ] + [f"model.{key}={value}" for key, value in config.model.items()]
+    words = command_words(config, ("out", "at_most", "fresh", "model"))
+    words += [f"model.{key}={value}" for key, value in config.model.items()]
     path = run_race(config, " ".join(["python -m pretraining.race", *words]))
     figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
     print(describe(figures))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -64,6 +64,19 @@ def load_config(cls: type[T], yaml: Path | str | None = None, overrides: Sequenc
 def to_dict(config: Any) -> dict[str, Any]:
     """A config in plain JSON types, for run.json; `load_config` reads it back (but infinity is null)."""
     return jsonable(config)
+
+
+def command_words(config: Any, leave_out: Collection[str] = ("out",)) -> list[str]:
+    """The settings of a config that differ from their defaults, as one would type them: `["rounds=3"]`.
+
+    A results file names its command with them. A list stands without spaces and quotes; every field needs a default.
+    """
+    default = type(config)()
+    return [
+        f"{key}={list(value) if isinstance(value, tuple) else value}".replace(" ", "").replace("'", "")
+        for key, value in vars(config).items()
+        if value != getattr(default, key) and key not in leave_out
+    ]
 
 
 def _read_yaml(path: Path) -> Any:

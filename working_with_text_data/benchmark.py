@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.cli import run_main
-from utils.config import parse_args
+from utils.config import command_words, parse_args
 from utils.errors import UserError
 from utils.timing import Timer, write_result
 from working_with_text_data.benchmark_encoding import measure_encoding, vocabularies
@@ -228,8 +228,7 @@ def main(argv: list[str] | None = None) -> int:
         minutes = estimate_minutes(config, corpora)
         _show(f"{config.rounds} rounds; about {max(1, round(minutes))} min on a quiet machine of two cores\n")
         figures = measure(config, corpora, readable)
-    words = [f"{key}={value}" for key, value in _given(config).items()]
-    command = " ".join(["python -m working_with_text_data.benchmark", *words]).replace("'", "")
+    command = " ".join(["python -m working_with_text_data.benchmark", *command_words(config)])
     figures["measured_by"] = dict.fromkeys(config.parts, command)
     path = write_result(
         Path(config.out),
@@ -249,15 +248,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"wrote {plot}")
     print("next: python -m utils.readme --write puts the figures into the READMEs", file=sys.stderr)
     return 0
-
-
-def _given(config: BenchmarkConfig) -> dict[str, Any]:
-    """The settings that differ from their defaults, as one would type them."""
-    default = BenchmarkConfig()
-    given = {
-        key: value for key, value in vars(config).items() if value != getattr(default, key) and key != "out"
-    }
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
 
 
 if __name__ == "__main__":

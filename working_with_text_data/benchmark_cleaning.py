@@ -23,7 +23,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from utils.cli import run_main  # noqa: E402
-from utils.config import parse_args  # noqa: E402
+from utils.config import command_words, parse_args  # noqa: E402
 from utils.timing import Timer, compare, write_result  # noqa: E402
 
 from .cleaning import CleaningConfig, Counters, clean_documents  # noqa: E402
@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
         config.out,
         name="cleaning",
         figures=figures,
-        command=f"python -m working_with_text_data.benchmark_cleaning corpora=[{','.join(config.corpora)}]",
+        command=" ".join(["python -m working_with_text_data.benchmark_cleaning", *command_words(config)]),
         seed=config.seed,
         notes="medians of rounds in turn; documents in memory; one process, one thread",
     )

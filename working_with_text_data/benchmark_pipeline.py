@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.cli import run_main
-from utils.config import parse_args
+from utils.config import command_words, parse_args
 from utils.errors import RunFailure, UserError
 from utils.timing import compare, write_result
 
@@ -247,12 +247,11 @@ def main(argv: list[str] | None = None) -> int:
         f"pre-tokenising alone: {alone['mb_per_s']:.1f} MB/s in one process, {shared['mb_per_s']:.1f} MB/s with "
         f"{shared['workers']} workers (goal {GOALS['pretokenise_mb_per_s']})"
     )
-    given = "" if config.gigabytes is None else f" gigabytes={config.gigabytes:g}"
     path = write_result(
         config.out,
         name="pipeline",
         figures=figures,
-        command=f"python -m working_with_text_data.benchmark_pipeline{given}",
+        command=" ".join(["python -m working_with_text_data.benchmark_pipeline", *command_words(config)]),
         seed=config.seed,
         notes="text in the page cache; peak memory is the sum of resident sets, shared pages counted in each",
     )

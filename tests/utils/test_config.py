@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from utils.config import load_config, parse_args, to_dict
+from utils.config import command_words, load_config, parse_args, to_dict
 from utils.errors import UserError
 from utils.schema import flat_defaults, flat_keys, type_name
 
@@ -349,3 +349,18 @@ def test_help_imports_neither_torch_nor_omegaconf():
         "assert not {'torch', 'omegaconf', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_words_of_a_command_are_what_differs_and_can_be_typed_again():
+    @dataclass(frozen=True)
+    class Race:
+        inputs: tuple[str, ...] = ("a",)
+        rounds: int = 5
+        out: str = "x.json"
+
+    changed = Race(inputs=("b c", "d"), rounds=3, out="y.json")
+    assert command_words(Race()) == []
+    assert command_words(changed) == ["inputs=[bc,d]", "rounds=3"]
+    assert command_words(changed, ("rounds", "inputs")) == ["out=y.json"]
+    plain = Race(inputs=("b", "d"), rounds=3)
+    assert load_config(Race, overrides=command_words(plain)) == plain
