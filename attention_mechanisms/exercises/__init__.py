@@ -5,6 +5,7 @@ from attention_mechanisms.exercises import (
     kv_cache,
     latent,
     positions,
+    race_of_the_variants,
     sliding_window,
     soft_lookup,
 )
@@ -16,6 +17,7 @@ _NOTEBOOKS = (
     kv_cache,
     latent,
     sliding_window,
+    race_of_the_variants,
 )
 
 EXERCISES = [exercise for notebook in _NOTEBOOKS for exercise in notebook.EXERCISES]
