@@ -28,7 +28,13 @@ from torch import Tensor, nn
 from attention_mechanisms.attention import attend, attention_weights, masked_softmax, order_mask
 from attention_mechanisms.kv_cache import KVCache, LatentKVCache, LayerCache
 from attention_mechanisms.masks import combine_masks
-from attention_mechanisms.multi_head import AttentionConfig, MultiHeadAttention, rotary
+from attention_mechanisms.multi_head import (
+    AttentionConfig,
+    MultiHeadAttention,
+    has_bias,
+    rotary,
+    share_dropout,
+)
 from utils.errors import UserError
 
 PATHS = ("auto", "naive", "absorbed")
@@ -60,8 +66,8 @@ class LatentAttention(MultiHeadAttention):
         self.n_head = self.n_kv_head = config.n_head
         self.head_dim = config.n_embd // config.n_head  # of the part without position, and of a value
         self.latent_dim, self.rope_dim = latent_dims(config)
-        self.dropout, self.backend = config.dropout, config.attn_backend
-        bias = config.bias
+        self.dropout, self.backend = share_dropout(config), config.attn_backend
+        bias = has_bias(config, "qkv")
         key_dim = self.head_dim + self.rope_dim
         q_latent = getattr(config, "q_latent_dim", None)
         self.q_down_proj = nn.Linear(config.n_embd, q_latent, bias=bias) if q_latent else None
@@ -71,7 +77,7 @@ class LatentAttention(MultiHeadAttention):
         self.kv_norm = LatentNorm(self.latent_dim)
         # Unfolding must stay linear to be absorbed, so it has no bias.
         self.kv_up_proj = nn.Linear(self.latent_dim, self.n_head * 2 * self.head_dim, bias=False)
-        self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=bias)
+        self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=has_bias(config, "attn_out"))
         self.rope = rotary(config, self.rope_dim)  # of the shared part
         self.alibi = config.position == "alibi"
 

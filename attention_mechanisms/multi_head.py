@@ -57,11 +57,23 @@ class AttentionConfig(Protocol):
 
 def rope_scaling(config: AttentionConfig) -> RopeScaling:
     """The recipe for longer texts that a configuration names; none when it names none."""
+    low, high = getattr(config, "rope_low_turns", None), getattr(config, "rope_high_turns", None)
     return RopeScaling(
         getattr(config, "rope_scaling", "none"),
         getattr(config, "rope_factor", 1.0),
         getattr(config, "rope_original_length", None) or config.block_size,
+        low_freq_factor=low or 1.0,
+        high_freq_factor=high or 4.0,
+        beta_slow=low or 1.0,
+        beta_fast=high or 32.0,
+        sharpening=getattr(config, "rope_attention_factor", None),
     )
+
+
+def has_bias(config: AttentionConfig, part: str) -> bool:
+    """Whether the maps of a part (qkv, attn_out, mlp) have biases: what `qkv_bias` … says, else `bias`."""
+    own = getattr(config, f"{part}_bias", None)
+    return config.bias if own is None else own
 
 
 def rotary(config: AttentionConfig, dim: int) -> RotaryPositions | None:
@@ -75,6 +87,12 @@ def rotary(config: AttentionConfig, dim: int) -> RotaryPositions | None:
         layout=config.rope_layout,
         scaling=rope_scaling(config),
     )
+
+
+def share_dropout(config: AttentionConfig) -> float:
+    """Dropout on the shares: `attention_dropout` where a configuration names it, else its `dropout`."""
+    own = getattr(config, "attention_dropout", None)
+    return config.dropout if own is None else float(own)
 
 
 class MultiHeadAttention(nn.Module):
@@ -92,11 +110,11 @@ class MultiHeadAttention(nn.Module):
         self.layer = layer
         self.n_head, self.head_dim = config.n_head, config.n_embd // config.n_head
         self.n_kv_head = self.kv_heads(config)
-        self.dropout, self.backend = config.dropout, config.attn_backend
+        self.dropout, self.backend = share_dropout(config), config.attn_backend
         # Rows of queries, keys and values in the fused matrix: three maps, though stored as one.
         self.qkv_rows = [heads * self.head_dim for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]
-        self.qkv_proj = nn.Linear(config.n_embd, sum(self.qkv_rows), bias=config.bias)
-        self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.qkv_proj = nn.Linear(config.n_embd, sum(self.qkv_rows), bias=has_bias(config, "qkv"))
+        self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=has_bias(config, "attn_out"))
         self.rope = rotary(config, self.head_dim)
         self.alibi = config.position == "alibi"
 

@@ -34,6 +34,7 @@ class RopeScaling:
     factor, those shorter than original_length / high are left alone.
     beta_fast, beta_slow: yarn; pairs with more turns than beta_fast keep their speed, with fewer than beta_slow
     are slowed by the factor.
+    sharpening: yarn; what queries and keys are multiplied with, None for 0.1 ln(factor) + 1.
     """
 
     kind: str = "none"
@@ -43,6 +44,7 @@ class RopeScaling:
     high_freq_factor: float = 4.0
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+    sharpening: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ROPE_SCALINGS:
@@ -59,6 +61,8 @@ class RopeScaling:
     @property
     def attention_factor(self) -> float:
         """What queries and keys are multiplied with: 1 but for yarn."""
+        if self.kind == "yarn" and self.sharpening is not None:
+            return self.sharpening
         if self.kind == "yarn" and self.factor > 1:
             return 0.1 * math.log(self.factor) + 1.0
         return 1.0
