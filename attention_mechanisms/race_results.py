@@ -184,6 +184,29 @@ def compare_losses(figures: Figures) -> dict[str, Paired]:
     return {name: paired(base, own) for name, own in others if base.keys() & own.keys()}
 
 
+def frontier_points(
+    figures: Figures | None,
+) -> dict[str, dict[str, tuple[float, tuple[float, float, float]]]]:
+    """What a variant costs against its loss: cost -> variant -> (cost, (mean, lowest, highest loss)).
+
+    Costs are KiB of cache, and, once speeds were measured, milliseconds of a training and of a decode step.
+    """
+    costs = {
+        "KiB of cache for a full block": ("cache_bytes", 1 / 1024),
+        "ms of a training step": ("train_step_seconds", 1e3),
+        "ms of a decode step": ("decode_seconds", 1e3),
+    }
+    table = figures["table"] if figures else {}
+    loss = {
+        name: tuple(row["val_loss"][key] for key in ("mean", "min", "max")) for name, row in table.items()
+    }
+    return {
+        cost: {name: (row[key] * unit, loss[name]) for name, row in table.items()}
+        for cost, (key, unit) in costs.items()
+        if table and all(key in row for row in table.values())
+    }
+
+
 # ---------------------------------------------------------------------------- speed
 
 
