@@ -3,7 +3,7 @@
 The idea: everything that decides which numbers a model computes is in `GPTConfig`, nothing else is. It is
 checked when it is made, so that a wrong size is one clear line and not an error deep inside a matrix product.
 
-GPT-2 sizes: Radford et al. 2019, table 2 (with the parameter counts of the released weights).
+The shapes that have names are in `presets`.
 """
 
 import math
@@ -11,22 +11,30 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from utils.errors import UserError
+from gpt_model.presets import PRESETS
+from utils.errors import UserError, closest, did_you_mean
 
 CHOICES = {
     "position": ("learned", "rope", "sinusoidal", "alibi", "none"),
-    "norm": ("layernorm", "rmsnorm"),
+    "norm": ("layernorm", "rmsnorm", "groupnorm"),
     "norm_order": ("pre", "post"),
-    "mlp": ("gelu", "gelu_tanh", "relu2", "swiglu"),
+    "mlp": ("gelu", "gelu_tanh", "relu", "relu2", "swiglu", "geglu"),
     "rope_layout": ("half_split", "interleaved"),
     "rope_scaling": ("none", "linear", "ntk", "yarn", "llama3"),
     "attn_backend": ("auto", "manual", "sdpa", "flex"),
 }
 
+GATED = ("swiglu", "geglu")  # feed-forward layers with three maps instead of two
+
 VARIANT_FIELDS = {
     "mla": ("kv_latent_dim", "rope_dim", "q_latent_dim"),
     "swa": ("window", "global_every", "attention_sinks"),
 }
+OPTIONAL_SIZES = (
+    *("n_kv_head", "mlp_hidden", "kv_latent_dim", "rope_dim", "q_latent_dim"),
+    *("window", "rope_original_length", "norm_groups"),
+)
+DROPOUTS = ("embedding_dropout", "attention_dropout", "residual_dropout")
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,17 @@ class GPTConfig:
     window, global_every, attention_sinks: of swa: tokens seen, own included (None: a quarter of block_size); every
     how many layers one sees all (0: none); first tokens that always stay visible.
     rope_scaling, rope_factor, rope_original_length: see `attention_mechanisms.rope_scaling`.
+    rope_low_turns, rope_high_turns: of llama3 and yarn: pairs with fewer turns in the original length are slowed
+    by the whole factor, with more not at all; None is the recipe's own pair of numbers (1 and 4, 1 and 32).
+    rope_attention_factor: what yarn multiplies queries and keys with; None is 0.1 ln(factor) + 1.
     mlp_hidden: inner width of the feed-forward layer; None derives it from `mlp_ratio` (see `hidden_width`).
+    norm_groups: of groupnorm: parts of a token's vector that are normalised apart; None: one for each head.
     norm_order: "pre" is x + f(norm(x)) (GPT-2), "post" is norm(x + f(x)) (the first transformer).
+    qkv_bias, attn_out_bias, mlp_bias: biases of the maps into attention, out of it, and of the feed-forward layer,
+    where they differ from `bias` (Llama, Qwen2); None is `bias`, which also rules the norms.
+    dropout: share of numbers set to 0 in training, at three places, each of which may have a share of its own:
+    embedding_dropout (after embedding), attention_dropout (on the shares), residual_dropout (on what each sub-layer
+    adds to the stream).
     embedding_std: of the token embedding's initialisation; a large one goes with an untied head, whose logits
     would otherwise start far from even.
     attn_backend: "auto" lets `attention_mechanisms.choose_backend` decide by shape and device.
@@ -68,14 +85,24 @@ class GPTConfig:
     rope_scaling: str = "none"
     rope_factor: float = 1.0
     rope_original_length: int | None = None
+    rope_low_turns: float | None = None
+    rope_high_turns: float | None = None
+    rope_attention_factor: float | None = None
     norm: str = "layernorm"
     norm_eps: float = 1e-5
+    norm_groups: int | None = None
     norm_order: str = "pre"
     mlp: str = "gelu_tanh"
     mlp_ratio: float = 4.0
     mlp_hidden: int | None = None
     bias: bool = True
+    qkv_bias: bool | None = None
+    attn_out_bias: bool | None = None
+    mlp_bias: bool | None = None
     dropout: float = 0.0
+    embedding_dropout: float | None = None
+    attention_dropout: float | None = None
+    residual_dropout: float | None = None
     tie_weights: bool = True
     embedding_std: float = 0.02
     attn_backend: str = "auto"
@@ -83,7 +110,7 @@ class GPTConfig:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             self._check_positive_int(name, getattr(self, name))
-        for name in ("n_kv_head", "mlp_hidden", *VARIANT_FIELDS["mla"], "window", "rope_original_length"):
+        for name in OPTIONAL_SIZES:
             if getattr(self, name) is not None:
                 self._check_positive_int(name, getattr(self, name))
         for name, choices in CHOICES.items():
@@ -99,14 +126,30 @@ class GPTConfig:
             raise UserError(
                 f"head_dim (n_embd / n_head) is {self.head_dim} but position rope turns pairs: make it even"
             )
-        for name, low, high in (("dropout", 0.0, 1.0), ("norm_eps", 0.0, 1.0)):
+        for name in ("dropout", *DROPOUTS, "norm_eps"):
             value = getattr(self, name)
-            if not low <= value < high:
-                raise UserError(f"{name} is {value}: it must be at least {low} and below {high}")
+            if value is not None and not 0.0 <= value < 1.0:
+                raise UserError(f"{name} is {value}: it must be at least 0.0 and below 1.0")
         for name in ("mlp_ratio", "rope_theta"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
                 raise UserError(f"{name} is {value}: it must be a positive number")
+        for name in ("rope_low_turns", "rope_high_turns", "rope_attention_factor"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UserError(f"{name} is {value}: it must be a positive number, or null")
+        for name in ("qkv_bias", "attn_out_bias", "mlp_bias"):
+            if getattr(self, name) not in (None, True, False):
+                raise UserError(f"{name} is {getattr(self, name)!r}: choose true, false or null (as bias)")
+        if self.norm == "groupnorm" and self.n_embd % self.groups_of_norm:
+            raise UserError(
+                f"norm_groups is {self.norm_groups}, but n_embd {self.n_embd} cannot be cut into so many even parts: "
+                f"choose a divisor of {self.n_embd}"
+            )
+        if self.norm != "groupnorm" and self.norm_groups is not None:
+            raise UserError(
+                f"norm_groups is {self.norm_groups} but norm is {self.norm}: leave it out, or choose norm groupnorm"
+            )
         self._check_attention()
 
     def _check_positive_int(self, name: str, value: Any) -> None:
@@ -138,15 +181,25 @@ class GPTConfig:
         return self.n_embd // self.n_head
 
     @property
+    def groups_of_norm(self) -> int:
+        """Parts that `groupnorm` normalises apart: `norm_groups`, or one for each head."""
+        return self.n_head if self.norm_groups is None else self.norm_groups
+
+    def dropout_at(self, place: str) -> float:
+        """The share of numbers set to 0 at "embedding", "attention" or "residual" while training."""
+        own = getattr(self, f"{place}_dropout")
+        return self.dropout if own is None else float(own)
+
+    @property
     def hidden_width(self) -> int:
         """Inner width of the feed-forward layer.
 
-        SwiGLU has three matrices instead of two, so it takes 2/3 of the width for the same number of
+        A gated layer has three matrices instead of two, so it takes 2/3 of the width for the same number of
         parameters (Shazeer 2020, arXiv 2002.05202, section 2), rounded up to a multiple of 8.
         """
         if self.mlp_hidden is not None:
             return self.mlp_hidden
-        if self.mlp == "swiglu":
+        if self.mlp in GATED:
             return math.ceil(self.mlp_ratio * self.n_embd * 2 / 3 / 8 - 1e-9) * 8
         return round(self.mlp_ratio * self.n_embd)
 
@@ -169,39 +222,20 @@ class GPTConfig:
             raise UserError(f"the model configuration has a value of the wrong type: {error}") from None
 
 
-def _gpt2(n_layer: int, n_head: int, n_embd: int) -> dict[str, Any]:
-    sizes = {"vocab_size": 50257, "block_size": 1024, "n_layer": n_layer, "n_head": n_head, "n_embd": n_embd}
-    return {**sizes, "dropout": 0.0}
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "gpt2": _gpt2(12, 12, 768),  # 124,439,808 parameters
-    "gpt2-medium": _gpt2(24, 16, 1024),  # 354,823,168
-    "gpt2-large": _gpt2(36, 20, 1280),  # 774,030,080
-    "gpt2-xl": _gpt2(48, 25, 1600),  # 1,557,611,200
-    # The demo's model: modern parts at a size that two CPU cores train in minutes.
-    "storyteller": {
-        "vocab_size": 2048,
-        "block_size": 256,
-        "n_layer": 4,
-        "n_head": 4,
-        "n_embd": 128,
-        "position": "rope",
-        "norm": "rmsnorm",
-        "mlp": "swiglu",
-        "bias": False,
-        # Names must stay tellable apart while the model learns that they are names: see finetuning/LOG.md.
-        "tie_weights": False,
-        "embedding_std": 1.0,
-    },
-    "tiny": {"vocab_size": 2048, "block_size": 128, "n_layer": 2, "n_head": 4, "n_embd": 64},
-    # Small enough for a test to run hundreds of times.
-    "debug": {"vocab_size": 64, "block_size": 32, "n_layer": 2, "n_head": 2, "n_embd": 16},
-}
-
-
 def preset(name: str, **overrides: Any) -> GPTConfig:
-    """The named configuration, with some fields replaced: `preset("gpt2", dropout=0.1)`."""
+    """The named configuration, with some fields replaced: `preset("gpt2", dropout=0.1)`.
+
+    Another attention takes the place of the preset's own, whose private fields go with it:
+    `preset("mistral-7b", attention="mla")` has no window. What is given by name is kept, or refused.
+    """
     if name not in PRESETS:
-        raise UserError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
-    return GPTConfig.from_dict({**PRESETS[name], **overrides})
+        hint = did_you_mean(closest(name, PRESETS))
+        raise UserError(f"unknown preset {name!r}: {hint}choose one of {', '.join(PRESETS)}")
+    values = dict(PRESETS[name])
+    if overrides.get("attention", "mha") != values.get("attention", "mha") and "attention" in overrides:
+        kept = VARIANT_FIELDS.get(overrides["attention"], ())
+        private = [field for fields_ in VARIANT_FIELDS.values() for field in fields_ if field not in kept]
+        if overrides["attention"] not in ("gqa", "swa"):
+            private.append("n_kv_head")
+        values = {key: value for key, value in values.items() if key not in private}
+    return GPTConfig.from_dict({**values, **overrides})

@@ -3,22 +3,24 @@
 The idea: widen the vector, bend it with a non-linearity, narrow it again. Two thirds of a GPT's parameters
 live here. GELU: Hendrycks and Gimpel 2016 (arXiv 1606.08415). GPT-2's released weights were trained
 with the tanh approximation, and loading them into the exact (erf) form gives slightly wrong logits, so
-both have names. ReLU²: So et al. 2021 (arXiv 2109.08668). SwiGLU: Shazeer 2020 (arXiv 2002.05202).
+both have names. ReLU: Vaswani et al. 2017 (arXiv 1706.03762, section 3.3). ReLU²: So et al. 2021 (arXiv 2109.08668).
+SwiGLU and GEGLU: Shazeer 2020 (arXiv 2002.05202, section 2).
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt_model.config import GPTConfig
+from attention_mechanisms.multi_head import has_bias
+from gpt_model.config import GATED, GPTConfig
 
 
 def activate(x: Tensor, name: str) -> Tensor:
-    """The non-linearity `name` (gelu, gelu_tanh, relu2), element by element."""
+    """The non-linearity `name` (gelu, gelu_tanh, relu, relu2), element by element."""
     if name == "gelu":
         return F.gelu(x)
     if name == "gelu_tanh":
         return F.gelu(x, approximate="tanh")
-    return F.relu(x).square()
+    return F.relu(x) if name == "relu" else F.relu(x).square()
 
 
 class FeedForward(nn.Module):
@@ -27,29 +29,32 @@ class FeedForward(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.activation = config.mlp
-        self.up_proj = nn.Linear(config.n_embd, config.hidden_width, bias=config.bias)
-        self.out_proj = nn.Linear(config.hidden_width, config.n_embd, bias=config.bias)
+        self.up_proj = nn.Linear(config.n_embd, config.hidden_width, bias=has_bias(config, "mlp"))
+        self.out_proj = nn.Linear(config.hidden_width, config.n_embd, bias=has_bias(config, "mlp"))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out_proj(activate(self.up_proj(x), self.activation))
 
 
-class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)): a gate decides, feature by feature, how much passes.
+class GatedFeedForward(nn.Module):
+    """down(bend(gate(x)) * up(x)): a gate decides, feature by feature, how much passes.
 
-    gate and up are one matrix (`up_proj`, gate first), because one large product is faster than two.
+    `swiglu` bends the gate with SiLU (Llama), `geglu` with the exact GELU. gate and up are one matrix (`up_proj`,
+    gate first), because one large product is faster than two.
     """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.up_proj = nn.Linear(config.n_embd, 2 * config.hidden_width, bias=config.bias)
-        self.out_proj = nn.Linear(config.hidden_width, config.n_embd, bias=config.bias)
+        self.bend = F.silu if config.mlp == "swiglu" else F.gelu
+        bias = has_bias(config, "mlp")
+        self.up_proj = nn.Linear(config.n_embd, 2 * config.hidden_width, bias=bias)
+        self.out_proj = nn.Linear(config.hidden_width, config.n_embd, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.up_proj(x).chunk(2, dim=-1)  # each (B, T, hidden)
-        return self.out_proj(F.silu(gate) * up)
+        return self.out_proj(self.bend(gate) * up)
 
 
 def make_feed_forward(config: GPTConfig) -> nn.Module:
     """The feed-forward layer that the configuration names."""
-    return SwiGLU(config) if config.mlp == "swiglu" else FeedForward(config)
+    return GatedFeedForward(config) if config.mlp in GATED else FeedForward(config)

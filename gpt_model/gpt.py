@@ -46,7 +46,7 @@ class Block(nn.Module):
         self.attn = ATTENTIONS[config.attention](config, layer)
         self.norm_2 = make_norm(config)
         self.mlp = make_feed_forward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout_at("residual"))
 
     def forward(
         self,
@@ -75,7 +75,7 @@ class GPT(nn.Module):
             self.position_embedding = LearnedPositions(config.block_size, config.n_embd)
         elif config.position == "sinusoidal":
             self.position_embedding = SinusoidalPositions(config.block_size, config.n_embd)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout_at("embedding"))
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         # A post-norm block ends in a norm already.
         self.final_norm = make_norm(config) if config.norm_order == "pre" else nn.Identity()

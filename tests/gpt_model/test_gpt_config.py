@@ -48,7 +48,7 @@ def test_unknown_missing_and_mistyped_values_are_one_line():
     ):
         with pytest.raises(UserError, match=message):
             GPTConfig.from_dict(values)
-    with pytest.raises(UserError, match=r"unknown preset 'gpt3': choose one of gpt2"):
+    with pytest.raises(UserError, match=r"unknown preset 'gpt3': did you mean 'gpt2'\? choose one of gpt2"):
         preset("gpt3")
 
 
