@@ -34,7 +34,7 @@ from sampling_checks import (
     check_top_k_of_ties,
 )
 
-from gpt_model import GPT, generation, gpt, sampling
+from gpt_model import GPT, generation, gpt, processors, sampling
 
 Patch = pytest.MonkeyPatch
 
@@ -48,7 +48,7 @@ def top_p_drops_the_token_that_crosses(patch: Patch) -> None:
         over[..., 0] = False
         return torch.empty_like(logits).scatter_(-1, indices, ordered.masked_fill(over, -torch.inf))
 
-    patch.setattr(sampling, "top_p_filter", strict)
+    patch.setattr(processors, "top_p_filter", strict)
 
 
 def top_p_keeps_one_too_many(patch: Patch) -> None:
@@ -59,7 +59,7 @@ def top_p_keeps_one_too_many(patch: Patch) -> None:
         over[..., :2] = False
         return torch.empty_like(logits).scatter_(-1, indices, ordered.masked_fill(over, -torch.inf))
 
-    patch.setattr(sampling, "top_p_filter", loose)
+    patch.setattr(processors, "top_p_filter", loose)
 
 
 def top_p_forgets_to_sort_back(patch: Patch) -> None:
@@ -68,12 +68,12 @@ def top_p_forgets_to_sort_back(patch: Patch) -> None:
         shares = ordered.softmax(-1)
         return ordered.masked_fill(shares.cumsum(-1) - shares >= p, -torch.inf)
 
-    patch.setattr(sampling, "top_p_filter", sorted_order)
+    patch.setattr(processors, "top_p_filter", sorted_order)
 
 
 def top_k_keeps_one_too_many(patch: Patch) -> None:
-    real = sampling.top_k_filter
-    patch.setattr(sampling, "top_k_filter", lambda logits, k: real(logits, k + 1))
+    real = processors.top_k_filter
+    patch.setattr(processors, "top_k_filter", lambda logits, k: real(logits, k + 1))
 
 
 def top_k_keeps_all_ties(patch: Patch) -> None:
@@ -81,41 +81,41 @@ def top_k_keeps_all_ties(patch: Patch) -> None:
         smallest = logits.topk(min(k, logits.size(-1)), dim=-1).values[..., -1:]
         return logits.masked_fill(logits < smallest, -torch.inf)
 
-    patch.setattr(sampling, "top_k_filter", by_value)
+    patch.setattr(processors, "top_k_filter", by_value)
 
 
 def temperature_multiplies(patch: Patch) -> None:
-    patch.setattr(sampling, "apply_temperature", lambda logits, temperature: logits * temperature)
+    patch.setattr(processors, "apply_temperature", lambda logits, temperature: logits * temperature)
 
 
 def temperature_zero_still_draws(patch: Patch) -> None:
     real = sampling.sample
 
-    def never_greedy(logits: Any, settings: Any, *rest: Any) -> Any:
+    def never_greedy(logits: Any, settings: Any, *rest: Any, **more: Any) -> Any:
         if settings.temperature == 0:
             settings = dataclasses.replace(settings, temperature=1.0)
-        return real(logits, settings, *rest)
+        return real(logits, settings, *rest, **more)
 
     patch.setattr(generation, "sample", never_greedy)
 
 
 def penalty_divides_negatives_too(patch: Patch) -> None:
     def divide(logits: Any, history: Any, penalty: float) -> Any:
-        seen = torch.as_tensor(history).unique()
-        return logits.index_put((seen,), logits[seen] / penalty)
+        rows, ids = processors._flat(history, logits)
+        return logits.index_put((rows, ids), logits[rows, ids] / penalty)
 
-    patch.setattr(sampling, "penalise_repetition", divide)
+    patch.setattr(processors, "penalise_repetition", divide)
 
 
 def penalty_compounds_with_each_occurrence(patch: Patch) -> None:
-    real = sampling.penalise_repetition
+    real = processors.penalise_repetition
 
     def compound(logits: Any, history: Any, penalty: float) -> Any:
-        for token in torch.as_tensor(history).tolist():
-            logits = real(logits, [token], penalty)
+        for place in range(max(map(len, history))):
+            logits = real(logits, [row[place : place + 1] for row in history], penalty)
         return logits
 
-    patch.setattr(sampling, "penalise_repetition", compound)
+    patch.setattr(processors, "penalise_repetition", compound)
 
 
 def vocabulary_limit_ignored(patch: Patch) -> None:
@@ -123,8 +123,8 @@ def vocabulary_limit_ignored(patch: Patch) -> None:
     patch.setattr(
         sampling,
         "process",
-        lambda logits, settings, history=None: real(
-            logits, dataclasses.replace(settings, vocab_limit=None), history
+        lambda logits, settings, *rest, **more: real(
+            logits, dataclasses.replace(settings, vocab_limit=None), *rest, **more
         ),
     )
 
