@@ -161,8 +161,8 @@ class GPT(nn.Module):
 
     def unembed(self, x: Tensor) -> Tensor:
         """Residual stream (B, T, n_embd) -> logits (B, T, vocab_size): final norm, then the head."""
-        weight = self.token_embedding.weight if self.head is None else self.head.weight
-        return F.linear(self.final_norm(x), weight)
+        x = self.final_norm(x)
+        return F.linear(x, self.token_embedding.weight) if self.head is None else self.head(x)
 
     @staticmethod
     def _full_mask(mask: Tensor | None, cache: KVCache | None, batch: int, total: int) -> Tensor | None:
@@ -184,9 +184,8 @@ class GPT(nn.Module):
         capacity = self.config.block_size if capacity is None else capacity
         if capacity < 1 or batch < 1:
             raise UserError(f"a KV cache needs batch and capacity of at least 1, not {batch} and {capacity}")
-        weight = self.token_embedding.weight
         variant: Any = ATTENTIONS[self.config.attention]
-        return variant.make_cache(self.config, batch, capacity, dtype or weight.dtype, weight.device)
+        return variant.make_cache(self.config, batch, capacity, dtype or self.dtype, self.device)
 
     def num_parameters(self, non_embedding: bool = False) -> int:
         """Number of parameters, a tied head counted once; `non_embedding` leaves both tables out.
@@ -202,7 +201,13 @@ class GPT(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.token_embedding.weight.device
+        """Where it computes. Asked of a block: the tables may be quantised and slow to read."""
+        return next(self.blocks[0].parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision it computes in."""
+        return next(self.blocks[0].parameters()).dtype
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write model.safetensors and config.json into `folder`; see `weights_io.save_model`."""
