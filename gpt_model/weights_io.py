@@ -3,24 +3,46 @@
 The idea: no pickle, which could run code when read. safetensors holds named tensors and nothing else; the
 configuration is JSON that a person can read. Files are written beside their place and renamed, so a folder
 never holds half a model. A tied head is saved once, because it is one tensor.
+
+Reading is a list of *moves*: this tensor of the file goes to those rows of that weight of ours. In our own layout
+every move keeps the name; another layout is another list (`import_gpt2`, `import_llama`, `import_deepseek`). All
+moves are checked against the file's header before memory is taken; then they are made a few rows at a time
+(`weight_files`), so that reading takes hardly more memory than the model itself.
 """
 
 import json
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from gpt_model.config import GPTConfig
 from gpt_model.gpt import GPT
+from gpt_model.weight_files import WEIGHTS_FILE, Weights, open_weights
 from utils.errors import UserError
 from utils.files import atomic_write_bytes, atomic_write_json
 
-WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 MODEL_TYPE = "scratchbook-gpt"
+
+
+@dataclass(frozen=True)
+class Move:
+    """One tensor of a file goes to one weight of ours.
+
+    rows: which rows of ours, (start, stop), where several of theirs make one of ours; None is all.
+    transpose: theirs is stored (in, out).  scale: what its numbers are multiplied with.
+    """
+
+    source: str
+    target: str
+    rows: tuple[int, int] | None = None
+    transpose: bool = False
+    scale: float = 1.0
 
 
 def save_model(model: GPT, folder: str | Path) -> Path:
@@ -31,6 +53,27 @@ def save_model(model: GPT, folder: str | Path) -> Path:
     atomic_write_bytes(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     atomic_write_json(folder / CONFIG_FILE, {"model_type": MODEL_TYPE, **model.config.to_dict()})
     return folder
+
+
+def read_model(
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> GPT:
+    """The model that `save_model` wrote into `folder`, in evaluation mode."""
+    folder = Path(folder)
+    values = read_config(folder)
+    kind = values.pop("model_type", MODEL_TYPE)
+    if kind != MODEL_TYPE:
+        raise UserError(
+            f"{folder / CONFIG_FILE} says model_type {kind!r}: read it with GPT.from_pretrained, "
+            f"which converts foreign layouts"
+        )
+    config = GPTConfig.from_dict(values)
+    return build_model(config, open_weights(folder), own_moves(config), device=device, dtype=dtype)
+
+
+def own_moves(config: GPTConfig) -> list[Move]:
+    """Every weight from the tensor of its own name."""
+    return [Move(name, name) for name in weight_shapes(config)]
 
 
 def read_config(folder: str | Path) -> dict:
@@ -49,56 +92,77 @@ def read_config(folder: str | Path) -> dict:
     return values
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file; a truncated or foreign file is a UserError of one line."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} is damaged or no safetensors file ({reason}): use another checkpoint"
-        ) from None
+def build_model(
+    config: GPTConfig,
+    weights: Weights,
+    moves: Collection[Move],
+    *,
+    ignored: Iterable[str] = (),
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> GPT:
+    """A model whose every weight comes out of `weights`, in evaluation mode.
+
+    `ignored` are tensors of the file that hold nothing to learn. Raises UserError, before any memory is taken,
+    when one is missing, unknown or of another shape, by the names that the file has.
+    """
+    check_moves(weight_shapes(config), weights, moves, ignored)
+    model = empty_model(config, device=device, dtype=dtype)
+    make_moves(dict(model.state_dict()), weights, moves)
+    return model.eval()
 
 
-def load_into(model: GPT, tensors: dict[str, Tensor], where: str | Path) -> GPT:
-    """Copy tensors into the model, accounting for every key; wrong names or shapes are a UserError."""
-    own = model.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+def weight_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight of a model, from the configuration alone."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in GPT(config).state_dict().items()}
+
+
+def check_moves(
+    shapes: dict[str, tuple[int, ...]], weights: Weights, moves: Collection[Move], ignored: Iterable[str] = ()
+) -> None:
+    """Raise a UserError unless the moves take every tensor of the file, each in the shape that is asked for."""
+    wanted = {move.source for move in moves}
+    missing = sorted(wanted - weights.shapes.keys())
+    extra = sorted(weights.shapes.keys() - wanted - set(ignored))
     if missing or extra:
         raise UserError(
-            f"{where} does not fit its config: missing {', '.join(missing[:3]) or 'nothing'}, "
+            f"{weights.where} does not fit its config: missing {', '.join(missing[:3]) or 'nothing'}, "
             f"unexpected {', '.join(extra[:3]) or 'nothing'} ({len(missing)} and {len(extra)} keys in all)"
         )
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
+    filled: Counter[str] = Counter()
+    for move in moves:
+        shape = shapes[move.target]
+        start, stop = move.rows or (0, shape[0])
+        filled[move.target] += stop - start
+        asked = (stop - start, *shape[1:])
+        if weights.shapes[move.source] != (asked[::-1] if move.transpose else asked):
             raise UserError(
-                f"{where}: {name} has shape {tuple(tensors[name].shape)}, "
-                f"the config asks for {tuple(tensor.shape)}"
+                f"{weights.where}: {move.source} has shape {weights.shapes[move.source]}, "
+                f"the config asks for {asked[::-1] if move.transpose else asked}"
             )
-    model.load_state_dict({name: tensors[name].to(own[name].dtype) for name in own})
-    return model
+    unfilled = [name for name, shape in shapes.items() if filled[name] != shape[0]]
+    assert not unfilled, f"the moves leave rows of {unfilled} undefined: the layout's list is wrong"
 
 
-def empty_model(config: GPTConfig) -> GPT:
+@torch.no_grad()
+def make_moves(own: dict[str, Tensor], weights: Weights, moves: Iterable[Move]) -> None:
+    """Copy piece by piece into our tensors, converting to their precision and device on the way."""
+    for move in moves:
+        target = own[move.target]
+        if move.rows is not None:
+            target = target[slice(*move.rows)]
+        if move.transpose:
+            target = target.t()
+        for start, stop, piece in weights.pieces(move.source):
+            target[start:stop].copy_(piece if move.scale == 1.0 else piece.float() * move.scale)
+    weights.close()
+
+
+def empty_model(
+    config: GPTConfig, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> GPT:
     """A model whose weights are allocated but not drawn: what loading fills."""
     with torch.device("meta"):
         model = GPT(config)
-    return model.to_empty(device="cpu")
-
-
-def read_model(folder: str | Path, *, device: str | torch.device = "cpu") -> GPT:
-    """The model that `save_model` wrote into `folder`, in evaluation mode."""
-    folder = Path(folder)
-    values = read_config(folder)
-    kind = values.pop("model_type", MODEL_TYPE)
-    if kind != MODEL_TYPE:
-        raise UserError(
-            f"{folder / CONFIG_FILE} says model_type {kind!r}: read it with GPT.from_pretrained, "
-            f"which converts foreign layouts"
-        )
-    config = GPTConfig.from_dict(values)
-    tensors = read_tensors(folder / WEIGHTS_FILE)
-    model = load_into(empty_model(config), tensors, folder / WEIGHTS_FILE)
-    return model.to(device).eval()
+    return model.to(dtype).to_empty(device=device)

@@ -75,7 +75,7 @@ def test_a_pickle_that_runs_code_is_refused(gpt2_folder, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"model_type": "llama"},
+        {"model_type": "bert"},
         {"activation_function": "tanh"},
         {"scale_attn_by_inverse_layer_idx": True},
         {"scale_attn_weights": False},
