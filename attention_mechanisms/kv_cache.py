@@ -20,11 +20,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from attention_mechanisms.ragged_rows import RaggedLayer, RaggedRows
 from attention_mechanisms.token_store import TokenStore, make_store
 from utils.errors import UserError
 
 
-class LayerCache(ABC):
+class LayerCache(RaggedLayer, ABC):
     """What one layer keeps. `length` is that of the whole cache: tokens seen before this forward pass."""
 
     def __init__(self, cache: "KVCache") -> None:
@@ -54,8 +55,10 @@ class LayerCache(ABC):
         assert 0 <= length <= self.length
 
 
-class KVCache(ABC):
+class KVCache(RaggedRows, ABC):
     """What every cache offers: `length`, `capacity`, `nbytes`, `layer(i)`, `advance`, `crop`, `reset`, `branch`.
+
+    Rows of different lengths come and go by `shift` and `put_row` (`ragged_rows`).
 
     The cache also remembers which of its tokens are padding (`attention_mask`): a forward pass that
     is given the mask of all tokens so far stores it here, and later passes may leave it out; tokens that come
@@ -210,6 +213,10 @@ class FullKVCache(KVCache):
 
         self.layers = [LayerKVCache(self, store(), store()) for _ in range(n_layer)]
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        return (*self._shape, self.dtype)
+
     def like(self, batch: int) -> "FullKVCache":
         n_layer, n_kv_head, head_dim = self._shape
         return FullKVCache(n_layer, batch, self.capacity, n_kv_head, head_dim, self.dtype, self.device)
@@ -260,6 +267,10 @@ class LatentKVCache(KVCache):
             )
             for _ in range(n_layer)
         ]
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        return (*self._shape, self.dtype)
 
     def like(self, batch: int) -> "LatentKVCache":
         n_layer, d_latent, d_rope = self._shape

@@ -92,10 +92,36 @@ class RollingLayerCache(LayerCache):
         first = max(sinks, length - self.window + 1)
         return torch.cat((torch.arange(sinks, device=device), torch.arange(first, length, device=device)))
 
+    def held(self, length: int) -> Tensor:
+        device = self.cache.device
+        first = max(self.sinks, self.written - self.ring)
+        sinks = torch.arange(min(self.sinks, length), device=device)
+        return torch.cat((sinks, torch.arange(first, max(first, length), device=device)))
+
+    def keeps(self, positions: Tensor) -> Tensor:
+        return (positions < self.sinks) | (positions >= self.length - self.ring)
+
+    @property
+    def reach(self) -> int:
+        return self.ring
+
     def copy_rows(self, other: LayerCache, rows: Tensor) -> None:
         super().copy_rows(other, rows)
         assert isinstance(other, RollingLayerCache)
         self.written = other.written
+
+    def put_row(self, row: int, other: LayerCache, source: int, length: int) -> None:
+        super().put_row(row, other, source, length)
+        # What the other ring has lost is lost here too, and a crop must know.
+        kept = other.held(length)[self.sinks :]
+        oldest = int(kept[0]) if len(kept) else length
+        lost = oldest + self.length - length if oldest > self.sinks else 0
+        self.written = max(self.written, self.length, lost + self.ring if lost > 0 else 0)
+
+    def shift(self, by: int, rows: int) -> None:
+        super().shift(by, rows)
+        # With nothing of the ring in use, it begins anew (`written` may be that of an older text).
+        self.written = by + (self.written if self.length > self.sinks else self.length)
 
     def check_crop(self, length: int) -> None:
         oldest_kept = max(self.sinks, self.written - self.ring)
@@ -144,6 +170,18 @@ class RollingKVCache(KVCache):
                 assert window is not None
                 layers.append(RollingLayerCache(self, store(slots), store(slots), window, sinks))
         self.layers = layers
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        return (*self._shape[:4], self.dtype)  # the slack may differ
+
+    def _check_move(self, by: int) -> None:
+        sinks = self._shape[3]
+        if sinks and by:
+            raise UserError(
+                f"the first {sinks} tokens are kept as attention sinks, so a row of the KV cache cannot be moved "
+                f"by {by}: give rows of one length, or set attention_sinks to 0"
+            )
 
     def like(self, batch: int) -> "RollingKVCache":
         windows, n_kv_head, head_dim, sinks, slack = self._shape

@@ -49,6 +49,25 @@ class TokenStore:
         for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
             torch.index_select(theirs, 0, rows, out=mine)
 
+    def put_row(self, row: int, slots: Tensor, other: "TokenStore", source: int, places: Tensor) -> None:
+        """The slots (n,) of a row become those at `places` (n,) of row `source` of another store; the rest 0.
+
+        The other store may have another number of rows and slots. Zeros, because a slot that is masked is still
+        multiplied by its share of 0, and 0 times what an old text or NaN left there is not always 0.
+        """
+        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
+            moved = theirs[source].index_select(-2, places)
+            mine[row].zero_()
+            mine[row].index_copy_(-2, slots, moved.to(mine.dtype))
+
+    def move(self, rows: int, sources: Tensor, slots: Tensor, cleared: Tensor) -> None:
+        """In the first `rows` rows: what is in `sources` (n,) goes to `slots` (n,); `cleared` (m,) become 0."""
+        for tensor in self.tensors():
+            part = tensor[:rows]
+            moved = part.index_select(-2, sources)  # a copy: the two ranges overlap
+            part.index_fill_(-2, cleared, 0)
+            part.index_copy_(-2, slots, moved)
+
 
 class Int8Store(TokenStore):
     """The same in int8, with one float32 scale a vector. Reading gives numbers again (a copy)."""
