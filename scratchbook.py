@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("gpt_model.doctor", "what this machine has, what is missing, and a known-answer check"),
     "train": ("pretraining.train", "train a model from a config, or go on with a run"),
     "sample": ("gpt_model.sample", "let a model write"),
+    "export": ("gpt_model.export", "a model for transformers, torch.export, ONNX or in int8, compared after"),
     "chat": ("chat_ui.launch", "talk to a model in the browser"),
     "tokenizer": ("working_with_text_data.train_tokenizer", "train a tokenizer on a text"),
     "pipeline": ("working_with_text_data.pipeline", "texts to shards: clean, split, describe, tokenise"),

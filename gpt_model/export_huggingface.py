@@ -17,6 +17,8 @@ layers only). Left out on purpose: layouts that mix these parts otherwise (GPT-N
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ def huggingface_config(model: GPT) -> dict[str, Any]:
         "model_type": family.model_type,
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": model.head is None,
-        "dtype": str(model.token_embedding.weight.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "initializer_range": 0.02,
         "use_cache": True,
         "bos_token_id": None,  # transformers' defaults are those of models with another vocabulary
@@ -86,8 +88,9 @@ def write_huggingface(model: GPT, folder: str | Path, **special_ids: Any) -> Pat
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    config = atomic_write_json(folder / CONFIG_FILE, {**huggingface_config(model), **special_ids})
     save_file(huggingface_state(model), folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    atomic_write_json(folder / CONFIG_FILE, {**huggingface_config(model), **special_ids})
+    (folder / WEIGHTS_FILE).chmod(config.stat().st_mode)  # the library makes it private
     return folder
 
 
@@ -125,8 +128,11 @@ def compare_with_transformers(
     from gpt_model.sampling import Sampling
     from working_with_text_data.optional_packages import need
 
-    auto: Any = need("transformers", "an export for transformers", "hf").AutoModelForCausalLM
-    theirs, found = auto.from_pretrained(str(folder), output_loading_info=True)
+    transformers: Any = need("transformers", "an export for transformers", "hf")
+    with _no_bars(transformers):
+        theirs, found = transformers.AutoModelForCausalLM.from_pretrained(
+            str(folder), output_loading_info=True
+        )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if found[kind]:
             raise RunFailure(
@@ -145,3 +151,16 @@ def compare_with_transformers(
     ].tolist()
     same = next((i for i, (a, b) in enumerate(zip(ours, got)) if a != b), new_tokens)
     return agreement, same
+
+
+@contextlib.contextmanager
+def _no_bars(transformers: Any) -> Iterator[None]:
+    """Without the library's own progress bars, which would mix with ours."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -62,9 +62,14 @@ def refusal(field: str, value: Any, why: str) -> UserError:
     )
 
 
+def blocks_of(model: GPT) -> list[Any]:
+    """The blocks, whose parts depend on the configuration."""
+    return list(model.blocks)
+
+
 def has_bias(model: GPT, parts: tuple[str, ...]) -> bool:
     """Whether any linear map of these parts of a block has a bias."""
-    chosen = [getattr(block, part) for block in model.blocks for part in parts]
+    chosen = [getattr(block, part) for block in blocks_of(model) for part in parts]
     return any(isinstance(m, nn.Linear) and m.bias is not None for part in chosen for m in part.modules())
 
 
@@ -150,7 +155,7 @@ def _gpt2_tensors(model: GPT) -> Named:
     if model.position_embedding is not None:
         table = model.position_embedding.weight.to(embedding.dtype)
     yield "transformer.wpe.weight", table
-    for i, block in enumerate(model.blocks):
+    for i, block in enumerate(blocks_of(model)):
         at = f"transformer.h.{i}"
         yield from norm(f"{at}.ln_1", block.norm_1)
         yield from conv1d(f"{at}.attn.c_attn", block.attn.qkv_proj)
@@ -167,7 +172,7 @@ def _gpt2_tensors(model: GPT) -> Named:
 
 
 def _llama_config(model: GPT) -> dict[str, Any]:
-    config, attn = model.config, model.blocks[0].attn
+    config, attn = model.config, blocks_of(model)[0].attn
     return {
         "hidden_size": config.n_embd,
         "intermediate_size": config.hidden_width,
@@ -190,7 +195,7 @@ def _mistral_config(model: GPT) -> dict[str, Any]:
 
 
 def _deepseek_config(model: GPT) -> dict[str, Any]:
-    config, attn = model.config, model.blocks[0].attn
+    config, attn = model.config, blocks_of(model)[0].attn
     if attn.kv_norm.eps != LATENT_EPS:
         raise refusal("the latent norm's epsilon", attn.kv_norm.eps, f"deepseek_v3 has only {LATENT_EPS}")
     return {
@@ -212,7 +217,7 @@ def _llama_tensors(model: GPT) -> Named:
     yield "model.embed_tokens.weight", model.token_embedding.weight
     attention = _latent_attention if model.config.attention == "mla" else _attention
     biases = {part: has_bias(model, (part,)) for part in ("attn", "mlp")}
-    for i, block in enumerate(model.blocks):
+    for i, block in enumerate(blocks_of(model)):
         at = f"model.layers.{i}"
         yield f"{at}.input_layernorm.weight", block.norm_1.weight
         for name, rows in attention(model.config, block.attn, biases["attn"]):
@@ -223,7 +228,8 @@ def _llama_tensors(model: GPT) -> Named:
             yield f"{at}.mlp.gate_proj.{kind}", gate
             yield f"{at}.mlp.up_proj.{kind}", up
             yield f"{at}.mlp.down_proj.{kind}", take(block.mlp.out_proj)
-    yield "model.norm.weight", model.final_norm.weight
+    final: Any = model.final_norm
+    yield "model.norm.weight", final.weight
     if model.head is not None:
         yield "lm_head.weight", model.head.weight
 
