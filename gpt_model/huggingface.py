@@ -14,10 +14,10 @@ Left out on purpose: export (`export_huggingface`), tokenizers, and families tha
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ from utils.errors import UserError, one_line
 # Names that the hub redirects: both are looked for in the cache.
 HUB_OWNERS = ("", "openai-community/")
 GPT2_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
-HEAD = "lm_head.weight"
+HEAD, EMBEDDING = "lm_head.weight", "token_embedding.weight"  # theirs, and our name of the token table
 WANTED_FILES = [
     CONFIG_FILE,
     "model*.safetensors",
@@ -42,27 +42,25 @@ WANTED_FILES = [
 ]
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(Protocol):
     """What a family's module knows: the shape, the way of each tensor, and which tensors to pass over."""
 
-    config_of: Callable[[Mapping[str, Any]], GPTConfig]
-    moves_of: Callable[[GPTConfig, Collection[str], Mapping[str, Any]], list[Move]]
-    ignored_of: Callable[[GPTConfig, Collection[str], Mapping[str, Any]], list[str]]
-    embedding: str  # how the names of its token table end
+    def config_of(self, values: Mapping[str, Any]) -> GPTConfig: ...
+    def moves_of(
+        self, config: GPTConfig, names: Collection[str], values: Mapping[str, Any]
+    ) -> list[Move]: ...
+    def ignored_of(
+        self, config: GPTConfig, names: Collection[str], values: Mapping[str, Any]
+    ) -> list[str]: ...
 
 
-LLAMA = Family(import_llama.config_of, import_llama.moves_of, import_llama.ignored_of, "embed_tokens.weight")
-DEEPSEEK = Family(
-    import_deepseek.config_of, import_deepseek.moves_of, import_deepseek.ignored_of, "embed_tokens.weight"
-)
-FAMILIES = {
-    "gpt2": Family(import_gpt2.config_of, import_gpt2.moves_of, import_gpt2.ignored_of, "wte.weight"),
-    "llama": LLAMA,
-    "mistral": LLAMA,
-    "qwen2": LLAMA,
-    "deepseek_v2": DEEPSEEK,
-    "deepseek_v3": DEEPSEEK,
+FAMILIES: dict[str, Family] = {
+    "gpt2": import_gpt2,
+    "llama": import_llama,
+    "mistral": import_llama,
+    "qwen2": import_llama,
+    "deepseek_v2": import_deepseek,
+    "deepseek_v3": import_deepseek,
 }
 
 
@@ -104,8 +102,10 @@ def import_weights(
     moves = family.moves_of(config, names, values)
     ignored = family.ignored_of(config, names, values)
     if config.tie_weights and HEAD in names:
-        table = next(move.source for move in moves if move.source.endswith(family.embedding))
-        if table in names and same_numbers(weights, HEAD, table):
+        table = next(move for move in moves if move.target == EMBEDDING)
+        if table.source not in names:  # one tensor was saved, under the head's name
+            moves[moves.index(table)] = replace(table, source=HEAD)
+        elif same_numbers(weights, HEAD, table.source):
             ignored.append(HEAD)
         else:
             config = replace(config, tie_weights=False)
@@ -137,7 +137,7 @@ def from_pretrained(
     says where to put the files by hand. `dtype` is the precision to hold it in, whatever the file has.
     """
     path = Path(folder_or_name)
-    if path.is_file() and path.suffix == ".bin" and not (path.parent / CONFIG_FILE).is_file():
+    if path.is_file() and path.suffix == ".bin" and not path.name.startswith("pytorch_model"):
         return read_llama2c(path, device=device, dtype=dtype)
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
