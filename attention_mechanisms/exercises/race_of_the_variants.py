@@ -1,4 +1,4 @@
-"""The exercises of notebook 08, with their checkers: a fair width, the most that a smaller cache can win, an interval.
+"""The exercises of notebook 08, with their checkers: a fair width, what a smaller cache wins, an interval.
 
 Each checker tests properties, so any right answer passes, and knows how the step usually goes wrong. The tests prove
 (`utils.exercises.prove`) that the solution passes, the stub fails and each classic mistake is named.
@@ -100,7 +100,7 @@ WIDTH = Exercise(
 )
 
 
-# ---------------------------------------------------------------- 2. the most that a smaller cache can win
+# ---------------------------------------------------------------- 2. what a smaller cache wins, if bytes are time
 
 
 def _check_gain(answer: Answer) -> None:
@@ -114,7 +114,7 @@ def _check_gain(answer: Answer) -> None:
     most = answer(248, 38, 0.0)
     require(
         _close(most, 286 / 248),
-        f"even without any cache the weights are read: 248 and 38 MB give at most 286 / 248, not {most:.3g}",
+        f"even without any cache the weights are read: 248 and 38 MB give 286 / 248, not {most:.3g}",
     )
     for weights, cache, share in ((248, 604, 1 / 3), (100, 100, 0.5), (7, 70, 0.1)):
         wanted, found = (weights + cache) / (weights + share * cache), answer(weights, cache, share)
@@ -126,18 +126,18 @@ def _check_gain(answer: Answer) -> None:
 
 
 GAIN_STUB = '''
-def largest_gain(weights, cache, share):
-    """How many times as fast a step can be, if time is bytes read and only `share` of the cache is left."""
+def gain_by_bytes(weights, cache, share):
+    """How many times as fast a step is with only `share` of the cache, if its time is the bytes that it reads."""
     ...  # your code
 '''
 GAIN_SOLUTION = """
-def largest_gain(weights, cache, share):
+def gain_by_bytes(weights, cache, share):
     return (weights + cache) / (weights + share * cache)
 """
 GAIN = Exercise(
-    name="largest_gain",
-    task="Say how many times as fast a decode step can become when its cache shrinks and its weights do not.",
-    function="largest_gain",
+    name="gain_by_bytes",
+    task="Say how many times as fast a decode step becomes when its cache shrinks, if its time is the bytes it reads.",
+    function="gain_by_bytes",
     check=_check_gain,
     stub=GAIN_STUB,
     solution=GAIN_SOLUTION,
@@ -148,7 +148,7 @@ GAIN = Exercise(
     ),
     mistakes={
         "one over the share": Mistake(
-            "def largest_gain(weights, cache, share):\n    return 1 / share if share else float('inf')\n",
+            "def gain_by_bytes(weights, cache, share):\n    return 1 / share if share else float('inf')\n",
             "you forgot the weights: they are read at every step and do not shrink (Amdahl's law)",
         ),
         "all shrinks": Mistake(
@@ -156,7 +156,7 @@ GAIN = Exercise(
             "you shrink the weights and leave the cache: it is the other way round",
         ),
         "upside down": Mistake(
-            "def largest_gain(weights, cache, share):\n"
+            "def gain_by_bytes(weights, cache, share):\n"
             "    return (weights + share * cache) / (weights + cache)\n",
             "your ratio is upside down: it gives the time that is left, and the speed is its inverse",
         ),

@@ -29,6 +29,7 @@ __all__ = [
     "draw_parts",
     "draw_ratios",
     "draw_speedups",
+    "draw_turns",
 ]
 
 Interval = tuple[float, float, float]  # middle, low, high
@@ -149,7 +150,7 @@ def draw_speedups(
             ax.errorbar(xs, middle, bars, fmt=LOOKS[i], color=PALETTE[i], ms=5, capsize=3, label=level)
         ax.axhline(1, color=QUIET, lw=1)
         ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
+        ax.set_yscale("log", base=2)
         ax.minorticks_off()
         contexts = sorted({c for by_name in levels.values() for c in by_name.get(name, {})})
         ax.set_xticks(contexts, [f"{c:,}" for c in contexts])
@@ -157,6 +158,21 @@ def draw_speedups(
         ax.set(title=name, xlabel="tokens in the cache")
     axes[0, 0].set_ylabel("times as fast as mha")
     axes[0, 0].legend(fontsize=8)
+    return fig
+
+
+def draw_turns(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> Figure:
+    """A panel for each order of measuring: for each candidate its calls (when, how long) and their mean as a line."""
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, len(panels), squeeze=False, sharey=True, figsize=(4.2 * len(panels), 3.0))
+    for ax, (title, candidates) in zip(axes[0], panels.items(), strict=True):
+        for i, (name, (when, seconds)) in enumerate(candidates.items()):
+            ax.plot(list(when), list(seconds), LOOKS[i][0], color=PALETTE[i], ms=5, label=name)
+            ax.axhline(sum(seconds) / len(seconds), color=PALETTE[i], lw=1.2, ls="--")
+        ax.set(title=title, xlabel="call")
+        ax.legend(fontsize=9)
+    axes[0, 0].set_ylabel("seconds")
     return fig
 
 
