@@ -133,11 +133,11 @@ def attend(
     if window is not None:
         check_window(window)
         causal = True
+        window = None if window >= k_len else window  # wider than the text: no table is needed
     if causal and q_len > k_len:
         raise UserError(
             f"attend: {q_len} queries but only {k_len} keys: the keys must include those of the queries"
         )
-        window = None if window >= k_len else window
     if causal and q_len == 1 and window is None:
         causal = False  # the newest token may look at everything: nothing to mask while decoding
     if backend == "auto":

@@ -13,6 +13,7 @@ _EXPORTS = {
     "GPTConfig": "config",
     "PRESETS": "config",
     "preset": "config",
+    "with_attention": "config",
     "Sampling": "sampling",
     "generate": "generation",
     "stream": "generation",
@@ -20,6 +21,11 @@ _EXPORTS = {
     "LoadedModel": "loading",
     "load_model": "loading",
     "parameter_breakdown": "costs",
+    "parameter_tree": "costs",
+    "forward_flops": "costs",
+    "training_flops": "costs",
+    "training_memory": "memory",
+    "decoding_memory": "memory",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -231,11 +231,23 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     if name not in PRESETS:
         hint = did_you_mean(closest(name, PRESETS))
         raise UserError(f"unknown preset {name!r}: {hint}choose one of {', '.join(PRESETS)}")
-    values = dict(PRESETS[name])
-    if overrides.get("attention", "mha") != values.get("attention", "mha") and "attention" in overrides:
-        kept = VARIANT_FIELDS.get(overrides["attention"], ())
-        private = [field for fields_ in VARIANT_FIELDS.values() for field in fields_ if field not in kept]
-        if overrides["attention"] not in ("gqa", "swa"):
-            private.append("n_kv_head")
-        values = {key: value for key, value in values.items() if key not in private}
+    values = PRESETS[name]
+    if "attention" in overrides:
+        values = _for_attention(values, overrides["attention"])
     return GPTConfig.from_dict({**values, **overrides})
+
+
+def with_attention(config: GPTConfig, attention: str) -> GPTConfig:
+    """The same model with another attention; fields that only the old one has go with it."""
+    return GPTConfig.from_dict({**_for_attention(config.to_dict(), attention), "attention": attention})
+
+
+def _for_attention(values: Mapping[str, Any], attention: str) -> dict[str, Any]:
+    """The values that still mean something when `attention` takes the place of the one they name."""
+    own = values.get("attention", "mha")
+    if own == attention:
+        return dict(values)
+    private = {name for names in VARIANT_FIELDS.values() for name in names}
+    if not {own, attention} <= {"gqa", "swa"}:  # shared key heads; all others decide their number themselves
+        private.add("n_kv_head")
+    return {name: value for name, value in values.items() if name not in private}

@@ -7,7 +7,15 @@ token's embedding to get one score per token of the vocabulary.
 Radford et al. 2019 (GPT-2). One class serves every variant: the attention comes from a registry by
 name, and positions, norm and feed-forward layer from the configuration. Left out on purpose: training
 (chapter pretraining) and the generation loop (`generation.py`).
+
+    python -m gpt_model.gpt            a tour: counts, a few tokens, the caches of all attentions
 """
+
+if __name__ == "__main__":  # first of all, so that --help need not wait for torch, and there is one class GPT
+    from gpt_model.tour import take_tour
+    from utils.cli import run_main
+
+    raise SystemExit(run_main(lambda argv: take_tour("mha", argv)))
 
 import math
 from pathlib import Path
@@ -223,11 +231,17 @@ class GPT(nn.Module):
         return read_model(folder, device=device)
 
     @classmethod
-    def from_pretrained(cls, folder_or_name: str | Path, *, device: str | torch.device = "cpu") -> "GPT":
-        """Our own folder, a Hugging Face GPT-2 folder, or a model name: see `huggingface.from_pretrained`."""
+    def from_pretrained(
+        cls,
+        folder_or_name: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "GPT":
+        """Our own folder, one of transformers, a llama2.c file, or a hub name: see `huggingface.from_pretrained`."""
         from gpt_model.huggingface import from_pretrained
 
-        return from_pretrained(folder_or_name, device=device)
+        return from_pretrained(folder_or_name, device=device, dtype=dtype)
 
 
 def token_loss(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
