@@ -82,6 +82,7 @@ SMALL = {
         *("seeds=[0]", "steps=2", "batch_size=2", "max_documents=60", "vocab_size=270", "model.n_layer=1"),
         *("model.n_embd=64", "model.block_size=32", "rounds=1", "out=race.json"),
     ],
+    r"python -m pretraining\.induction": ["n_head=2", "n_embd=16", "steps=2", "batch_size=2", "measure_every=1"],
     r"scratchbook bench": ["--help"],
     r"scratchbook doctor|python -m gpt_model\.(doctor|costs|sample --help)": [],
     r"python -m pretraining\.(plot_curves|evaluate)": [],
