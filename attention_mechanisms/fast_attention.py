@@ -1,16 +1,21 @@
 """The formula of `attention`, arranged for three situations in which a CPU's general kernel is slow.
 
-`grouped`   few queries, many keys (decoding): one batched product over the preallocated cache. The query heads
+`grouped`   few queries, many keys (decoding): a product over the preallocated cache as it lies. The query heads
             that share a key head are stacked as rows of one matrix, so each key is read from memory once, and
             that reading is what bounds decoding.
-`blocks`    training: rows of queries in blocks, each against the keys up to its diagonal, so that half of the
-            table is never computed; probabilities are kept in the model's precision for a backward pass written
-            out by hand.
+`blocks`    training: a few heads at a time, so that their table stays in the CPU's cache between one step and the
+            next; rows of queries in blocks, each against the keys up to its diagonal, so that almost half of the
+            table is never computed; shares are kept in the model's precision for a backward pass written out by
+            hand.
 `bands`     windows: the same blocks against the newest W keys only; time grows with T · W, not T².
 
-All are exact up to rounding and held to the reference by law LA3. The softmax runs in float32. The backward pass is
-that of FlashAttention (Dao et al. 2022, arXiv 2205.14135, appendix B.2): for o = p v the gradient of the scores is
-p (do vᵀ - rowsum(do · o)).
+All are exact up to rounding and held to the reference by law LA3. Softmax sums in float32 whatever the dtype of the
+scores (torch's kernels do so inside). The backward pass is that of FlashAttention (Dao et al. 2022, arXiv 2205.14135,
+appendix B.2), with the softmax's own derivative: p (dp - rowsum(p · dp)) for dp = do vᵀ.
+
+A lesson in strides: torch's batched product in bf16 hands its operands to oneDNN, which wants each of them in one
+piece. Part of a preallocated cache is not in one piece, so it is copied first, and a transposed part is copied
+number by number: five times the time of the product. Hence `key_products` and `value_sums`.
 """
 
 import math
@@ -22,7 +27,9 @@ from torch.autograd.function import once_differentiable
 
 from attention_mechanisms.masks import visible
 
-BLOCK_ROWS = 64
+BLOCK_ROWS = 128
+TABLE_NUMBERS = 2**20  # of scores in a block: 2 MB in bf16, what a core's caches hold
+KEYS_ALONE = 4096  # with so many keys, one product a head beats copying them into one piece
 
 
 def grouped(
@@ -32,7 +39,7 @@ def grouped(
     batch, n_head, q_len, _ = q.shape
     n_kv, k_len = k.size(1), k.size(2)
     rows = (q / math.sqrt(q.size(-1))).reshape(batch, n_kv, -1, q.size(-1))  # (B, H_kv, H/H_kv · Q, D)
-    scores = rows @ k.transpose(-2, -1)  # (B, H_kv, H/H_kv · Q, K)
+    scores = key_products(rows, k)  # (B, H_kv, H/H_kv · Q, K)
     if mask is not None or bias is not None:
         table = scores.view(batch, n_head, q_len, k_len)
         if bias is not None:
@@ -40,11 +47,48 @@ def grouped(
         if mask is not None:
             table = table.masked_fill(~mask, torch.finfo(table.dtype).min)
         scores = table.view(batch, n_kv, -1, k_len)
-    weights = scores.softmax(dim=-1, dtype=wide(scores)).to(v.dtype)
-    out = (weights @ v).view(batch, n_head, q_len, v.size(-1))
+    out = value_sums(scores.softmax(dim=-1).to(v.dtype), v).view(batch, n_head, q_len, v.size(-1))
     if mask is not None:
         out = out.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
     return out
+
+
+def key_products(rows: Tensor, keys: Tensor) -> Tensor:
+    """rows (B, H, R, D) on keys (B, H, K, D) -> (B, H, R, K): the scores, by the product that reads keys once."""
+    if not _needs_one_piece(keys):
+        return rows @ keys.transpose(-2, -1)
+    if not _alone(rows, keys):
+        return rows @ keys.contiguous().transpose(-2, -1)
+    scores = rows.new_empty(*rows.shape[:-1], keys.size(-2))
+    for one_scores, one_rows, one_keys in zip(*map(_heads, (scores, rows, keys)), strict=True):
+        torch.mm(one_rows, one_keys.t(), out=one_scores)
+    return scores
+
+
+def value_sums(weights: Tensor, values: Tensor) -> Tensor:
+    """weights (B, H, R, K) over values (B, H, K, D) -> (B, H, R, D), each value read once."""
+    if not _needs_one_piece(values) or not _alone(weights, values):
+        return weights @ values
+    sums = weights.new_empty(*weights.shape[:-1], values.size(-1))
+    for one_sum, one_weights, one_values in zip(*map(_heads, (sums, weights, values)), strict=True):
+        torch.mm(one_weights, one_values, out=one_sum)
+    return sums
+
+
+def _needs_one_piece(x: Tensor) -> bool:
+    """Whether torch's batched product would copy x (B, H, K, D) unless it lies in one piece."""
+    return x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16)
+
+
+def _alone(x: Tensor, table: Tensor) -> bool:
+    """Whether one product a head is quicker than one for all heads; never where a gradient is wanted."""
+    long = table.size(-2) >= KEYS_ALONE or table.shape[:2].numel() == 1
+    return long and not (torch.is_grad_enabled() and (x.requires_grad or table.requires_grad))
+
+
+def _heads(x: Tensor) -> tuple[Tensor, ...]:
+    """(B, H, R, C) as B · H matrices, without a copy."""
+    return tuple(head for row in x.unbind(0) for head in row.unbind(0))
 
 
 def bands(q: Tensor, k: Tensor, v: Tensor, window: int, block: int | None = None) -> Tensor:
@@ -53,7 +97,7 @@ def bands(q: Tensor, k: Tensor, v: Tensor, window: int, block: int | None = None
     q (B, H, Q, D), k, v (B, H_kv, K, D) with Q <= K -> (B, H, Q, D_v).
     """
     q_len, k_len = q.size(-2), k.size(-2)
-    block = block or max(BLOCK_ROWS, min(256, window // 2))
+    block = block or max(64, min(256, window // 2))
     offset = k_len - q_len  # query i stands at key i + offset
     pieces = []
     for begin in range(0, q_len, block):
@@ -74,47 +118,58 @@ def blocks(q: Tensor, k: Tensor, v: Tensor, block: int = BLOCK_ROWS) -> Tensor:
 
 
 class _Blocks(torch.autograd.Function):
-    """Query rows in blocks against the keys up to the diagonal; only the diagonal block is masked."""
+    """A few heads at a time; their query rows in blocks against the keys up to the diagonal block, which is masked."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block: int) -> Tensor:
         batch, heads, length, dim = q.shape
         q, k, v = (x.reshape(batch * heads, length, -1) for x in (q, k, v))  # (BH, T, D)
-        scale = 1 / math.sqrt(dim)
+        q = q * (1 / math.sqrt(dim))
         out = torch.empty_like(v)
         future = _future(block, q)
         shares = []
-        for begin in range(0, length, block):
-            end = min(begin + block, length)
-            scores = torch.bmm(q[:, begin:end] * scale, k[:, :end].transpose(1, 2))  # (BH, rows, end)
-            scores[:, :, begin:] += future[: end - begin, : end - begin]
-            p = scores.softmax(dim=-1, dtype=wide(scores)).to(q.dtype)
-            out[:, begin:end] = torch.bmm(p, v[:, :end])
-            shares.append(p)
-        ctx.save_for_backward(q, k, v, out, *shares)
+        for some in _some_heads(batch * heads, block * length):
+            for begin in range(0, length, block):
+                end = min(begin + block, length)
+                # `contiguous` in front of a transpose: see the lesson above.
+                scores = torch.bmm(q[some, begin:end], k[some, :end].contiguous().transpose(1, 2))
+                scores[:, :, begin:] += future[: end - begin, : end - begin]  # (some, rows, end)
+                p = scores.softmax(dim=-1)
+                out[some, begin:end] = torch.bmm(p, v[some, :end])
+                shares.append(p)
+        ctx.save_for_backward(q, k, v, *shares)
         ctx.block, ctx.shape = block, (batch, heads)
         return out.view(batch, heads, length, -1)
 
     @staticmethod
     @once_differentiable  # the shares were saved without their graph: a second derivative would be wrong
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
-        q, k, v, out, *shares = ctx.saved_tensors
-        grad = grad.reshape(out.shape)
+        q, k, v, *shares = ctx.saved_tensors  # q is scaled
+        grad = grad.reshape(v.shape)
         length, block = q.size(1), ctx.block
-        scale = 1 / math.sqrt(q.size(-1))
-        dq = torch.empty_like(q)
-        dk, dv = (torch.zeros(x.shape, dtype=wide(x), device=x.device) for x in (k, v))
-        inner = (grad.to(wide(out)) * out).sum(dim=-1, keepdim=True)  # (BH, T, 1)
-        for begin, p in zip(range(0, length, block), shares, strict=True):
-            end = min(begin + block, length)
-            d_out = grad[:, begin:end]
-            dv[:, :end] += torch.bmm(p.transpose(1, 2), d_out)
-            dp = torch.bmm(d_out, v[:, :end].transpose(1, 2))
-            ds = (p * (dp - inner[:, begin:end])).to(q.dtype) * scale
-            dq[:, begin:end] = torch.bmm(ds, k[:, :end])
-            dk[:, :end] += torch.bmm(ds.transpose(1, 2), q[:, begin:end])
+        dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+        saved = iter(shares)
+        for some in _some_heads(q.size(0), block * length):
+            # A key is looked at from every later block: its gradients are summed in float32.
+            dk_sum, dv_sum = (torch.zeros_like(x[some], dtype=wide(x)) for x in (k, v))
+            for begin in range(0, length, block):
+                p, end = next(saved), min(begin + block, length)
+                d_out = grad[some, begin:end].contiguous()
+                dv_sum[:, :end] += torch.bmm(p.transpose(1, 2), d_out)
+                dp = torch.bmm(d_out, v[some, :end].contiguous().transpose(1, 2))
+                ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)  # p · (dp - rowsum(p · dp))
+                dq[some, begin:end] = torch.bmm(ds, k[some, :end])
+                dk_sum[:, :end] += torch.bmm(ds.transpose(1, 2), q[some, begin:end])
+            dk[some], dv[some] = dk_sum, dv_sum
+        dq *= 1 / math.sqrt(q.size(-1))
         shape = (*ctx.shape, length, -1)
-        return dq.view(shape), dk.to(k.dtype).view(shape), dv.to(v.dtype).view(shape), None
+        return dq.view(shape), dk.view(shape), dv.view(shape), None
+
+
+def _some_heads(heads: int, block_numbers: int) -> list[slice]:
+    """Slices of 0 … heads, each of so many heads that a block of their scores is about `TABLE_NUMBERS` large."""
+    step = max(1, TABLE_NUMBERS // block_numbers)
+    return [slice(begin, min(begin + step, heads)) for begin in range(0, heads, step)]
 
 
 def wide(x: Tensor) -> torch.dtype:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_mechanisms.attention import attend, attention_weights, masked_softmax, order_mask
+from attention_mechanisms.fast_attention import key_products, value_sums
 from attention_mechanisms.kv_cache import KVCache, LatentKVCache, LayerCache
 from attention_mechanisms.masks import combine_masks
 from attention_mechanisms.multi_head import (
@@ -169,10 +170,10 @@ class LatentAttention(MultiHeadAttention):
         scale = (self.head_dim + self.rope_dim) ** -0.5
         # (W_ukᵀ q) · c: the query moves into the latent's space, all heads read the same keys.
         query = torch.cat((q_nope @ w_uk, q_rope), dim=-1) * scale  # (B, H, T, C + R)
-        rows = query.reshape(batch, self.n_head * time, -1)
-        scores = rows[..., : self.latent_dim] @ latent.transpose(1, 2)
+        rows = query.reshape(batch, 1, self.n_head * time, -1)
+        scores = key_products(rows[..., : self.latent_dim], latent[:, None])
         if self.rope_dim:
-            scores = scores + rows[..., self.latent_dim :] @ k_rope.transpose(1, 2)
+            scores = scores + key_products(rows[..., self.latent_dim :], k_rope[:, None])
         scores = scores.view(batch, self.n_head, time, -1)  # (B, H, T, K)
         if look.get("bias") is not None:
             scores = scores + look["bias"].to(scores.dtype)
@@ -181,7 +182,9 @@ class LatentAttention(MultiHeadAttention):
             scores, combine_masks(order, look["mask"]), may_be_empty=look["mask"] is not None
         )
         weights = torch.nn.functional.dropout(weights, self.dropout, self.training)
-        context = weights.reshape(batch, self.n_head * time, -1) @ latent  # (B, H·T, C)
+        context = value_sums(
+            weights.view(batch, 1, self.n_head * time, -1), latent[:, None]
+        )  # (B, 1, H·T, C)
         return context.view(batch, self.n_head, time, -1) @ w_uv.transpose(1, 2)  # (B, H, T, D)
 
     def up_matrices(self) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import pytest
 import torch
 from attention_checks import assert_near, loop_attention
 from torch import Tensor
@@ -123,6 +124,43 @@ def check_blocks_gradient() -> None:
             ))  # fmt: skip
     small = [x[:1, :1].clone().requires_grad_() for x in tensors(5, 5, dim=2, dim_v=2)]
     assert torch.autograd.gradcheck(lambda q, k, v: fast_attention.blocks(q, k, v, 2), small)
+
+
+def check_blocks_of_some_heads(table_numbers: int = 2 * 4 * 13) -> None:
+    """Heads are taken a few at a time: the last few too, with their gradients; 8 heads in pieces of 2, 1, and 3."""
+    for numbers in (table_numbers, 1, 3 * 4 * 13):
+        ours = [x.requires_grad_() for x in tensors(13, 13)]
+        theirs = [x.detach().clone().requires_grad_() for x in ours]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fast_attention, "TABLE_NUMBERS", numbers)
+            out = fast_attention.blocks(*ours, 4)
+            expected = by_definition(*theirs, band(13, 13, None))
+            assert_near(out, expected, 1e-12, "blocks, a few heads at a time: every head has its turn")
+            out.square().sum().backward()
+        expected.square().sum().backward()
+        for name, a, b in zip("qkv", ours, theirs):
+            assert a.grad is not None and b.grad is not None
+            assert_near(a.grad, b.grad, 1e-11, f"blocks, a few heads at a time: the gradient of {name}")
+
+
+@torch.no_grad()
+def check_products_of_a_strided_cache() -> None:
+    """bf16 keys in part of a preallocated cache: one product a head, or one for all, and the same numbers."""
+    for heads, batch, q_len in itertools.product(HEADS, (1, 2), (1, 3)):
+        for alone in (1, 10**6):
+            q, k, v = (x[:batch].bfloat16() for x in tensors(q_len, 11, heads, dim=8, dim_v=6))
+            slots = [torch.full((batch, heads[1], 16, x.size(-1)), torch.nan, dtype=x.dtype) for x in (k, v)]
+            for cache, x in zip(slots, (k, v)):
+                cache[:, :, :11] = x
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(fast_attention, "KEYS_ALONE", alone)
+                got = fast_attention.grouped(q, *(cache[:, :, :11] for cache in slots))
+            expected = by_definition(q.double(), k.double(), v.double(), torch.ones(q_len, 11).bool())
+            off = (got.double() - expected).abs().max() / expected.abs().max()
+            assert off < 2**-5, (
+                f"grouped in bf16, {heads[0]} query heads over {heads[1]} key heads, {batch} rows: off by {off:.2e} of "
+                "the largest number; each head has its own product, and free slots of the cache are never read"
+            )
 
 
 def check_bands_gradient() -> None:

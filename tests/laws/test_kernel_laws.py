@@ -11,8 +11,10 @@ from kernel_checks import (
     check_blocks,
     check_blocks_gradient,
     check_blocks_has_no_second_derivative,
+    check_blocks_of_some_heads,
     check_every_choice,
     check_grouped,
+    check_products_of_a_strided_cache,
     check_the_reference_is_the_loop,
     tensors,
 )
@@ -25,12 +27,14 @@ def test_the_reference_is_the_definition():
     check_the_reference_is_the_loop()
 
 
-@pytest.mark.parametrize("check", [check_grouped, check_bands, check_blocks])
+@pytest.mark.parametrize(
+    "check", [check_grouped, check_bands, check_blocks, check_products_of_a_strided_cache]
+)
 def test_a_fast_arrangement_is_the_definition(check):
     check()
 
 
-@pytest.mark.parametrize("check", [check_blocks_gradient, check_bands_gradient])
+@pytest.mark.parametrize("check", [check_blocks_gradient, check_bands_gradient, check_blocks_of_some_heads])
 def test_its_gradient_is_the_definitions(check):
     check()
 

@@ -21,8 +21,10 @@ from kernel_checks import (
     check_blocks,
     check_blocks_gradient,
     check_blocks_has_no_second_derivative,
+    check_blocks_of_some_heads,
     check_every_choice,
     check_grouped,
+    check_products_of_a_strided_cache,
 )
 from model_checks import build
 from variant_checks import (
@@ -194,6 +196,15 @@ def window_does_not_count_itself(patch: Patch) -> None:
     patch.setattr(attention, "window_mask", lambda q, k, w, device=None: real(q, k, max(1, w - 1), device))
 
 
+def every_window_one_short(patch: Patch) -> None:
+    real = multi_head.attend
+
+    def attend(*args: Any, window: int | None = None, **named: Any) -> Any:
+        return real(*args, window=None if window is None else max(1, window - 1), **named)
+
+    patch.setattr(multi_head, "attend", attend)
+
+
 def sinks_forgotten(patch: Patch) -> None:
     real = multi_head.visible
     patch.setattr(multi_head, "visible", lambda q, k, *, window=None, sinks=0: real(q, k, window=window))
@@ -238,9 +249,23 @@ band_ends_one_early = bug_in_source(
     fast_attention, "bands", "offset + end\n", "offset + end - (end > begin + 1)\n"
 )
 bands_aligned_top_left = bug_in_source(fast_attention, "bands", "offset = k_len - q_len", "offset = 0")
-no_row_sum_in_backward = bug_in_source(fast_attention._Blocks, "backward", "(dp - inner[:, begin:end])", "dp")
+no_row_sum_in_backward = bug_in_source(
+    fast_attention._Blocks,
+    "backward",
+    "torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)",
+    "p * dp",
+)
 no_scale_in_backward = bug_in_source(
-    fast_attention._Blocks, "backward", ".to(q.dtype) * scale", ".to(q.dtype)"
+    fast_attention._Blocks, "backward", "dq *= 1 / math.sqrt(q.size(-1))", "pass"
+)
+gradient_of_the_last_block_only = bug_in_source(
+    fast_attention._Blocks, "backward", "dv_sum[:, :end] +=", "dv_sum[:, :end] ="
+)
+last_heads_left_out = bug_in_source(
+    fast_attention, "_some_heads", "range(0, heads, step)", "range(0, heads - step + 1, step)"
+)
+every_head_reads_the_first = bug_in_source(
+    fast_attention, "key_products", "torch.mm(one_rows, one_keys.t(),", "torch.mm(one_rows, keys[0, 0].t(),"
 )
 diagonal_block_sees_the_next_token = bug_in_source(fast_attention, "_future", ".triu(1)", ".triu(2)")
 nobody_to_look_at_averages_all = bug_in_source(
@@ -287,7 +312,7 @@ ROWS: list[Row] = [
     (window_counts_one_more, lambda: check_equals_mistral(3, 4, "sdpa"), "Mistral"),
     (window_does_not_count_itself, lambda: check_window_is_the_band(3, "manual"), "itself"),
     (window_does_not_count_itself, lambda: check_reach_of_layers(3, 2), "must reach"),
-    (window_does_not_count_itself, check_wide_window_is_full_attention, "hides"),
+    (every_window_one_short, check_wide_window_is_full_attention, "hides"),
     (sinks_forgotten, lambda: check_window_is_the_band(3, "manual", sinks=2), "sinks"),
     (sinks_seen_before_they_are_there, lambda: check_window_is_the_band(3, "manual", sinks=2), "sinks"),
     (every_layer_has_a_window, lambda: check_reach_of_layers(3, 2, every=2), "global"),
@@ -305,6 +330,9 @@ ROWS: list[Row] = [
     (nobody_to_look_at_averages_all, check_grouped, "nobody"),
     (no_row_sum_in_backward, check_blocks_gradient, "row sum"),
     (no_scale_in_backward, check_blocks_gradient, "gradient"),
+    (gradient_of_the_last_block_only, check_blocks_gradient, "gradient of v"),
+    (last_heads_left_out, check_blocks_of_some_heads, "every head has its turn"),
+    (every_head_reads_the_first, check_products_of_a_strided_cache, "own product"),
     (diagonal_block_sees_the_next_token, check_blocks, "diagonal"),
     (band_starts_one_late, check_bands_gradient, "gradient"),
     (second_derivative_let_through, check_blocks_has_no_second_derivative, "second derivative"),
