@@ -61,7 +61,7 @@ def test_one_random_generator_for_all_windows_is_caught(monkeypatch, tmp_path):
     def make_generators(seed, rows):
         return [shared.manual_seed(seed)] * rows
 
-    monkeypatch.setattr("gpt_model.generation.make_generators", make_generators)
+    monkeypatch.setattr("gpt_model.engine.make_generators", make_generators)
     caught("alone the engine gives", chat_checks().check_streamed_equals_generated, tmp_path)
 
 

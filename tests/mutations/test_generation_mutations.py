@@ -7,7 +7,6 @@ check passes on the code as it is: the law tests run the same ones.
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +33,9 @@ from sampling_checks import (
     check_top_k_of_ties,
 )
 
-from gpt_model import GPT, generation, gpt, processors, sampling
+from gpt_model import GPT, engine, generation, gpt, processors, sampling
+from gpt_model.engine import Engine
+from gpt_model.ragged_batch import RaggedBatch
 
 Patch = pytest.MonkeyPatch
 
@@ -96,7 +97,7 @@ def temperature_zero_still_draws(patch: Patch) -> None:
             settings = dataclasses.replace(settings, temperature=1.0)
         return real(logits, settings, *rest, **more)
 
-    patch.setattr(generation, "sample", never_greedy)
+    patch.setattr(engine, "sample", never_greedy)
 
 
 def penalty_divides_negatives_too(patch: Patch) -> None:
@@ -133,27 +134,31 @@ def vocabulary_limit_ignored(patch: Patch) -> None:
 
 
 def global_generator_used(patch: Patch) -> None:
-    patch.setattr(generation, "make_generators", lambda seed, rows: [torch.default_generator] * rows)
+    patch.setattr(engine, "make_generators", lambda seed, rows: [torch.default_generator] * rows)
 
 
 def every_row_has_the_same_seed(patch: Patch) -> None:
-    real = sampling.make_generators
-    patch.setattr(generation, "make_generators", lambda seed, rows: [real(seed, 1)[0] for _ in range(rows)])
+    patch.setattr(generation, "_seeded", lambda settings, row: settings)
 
 
 def rows_share_one_generator(patch: Patch) -> None:
-    real = sampling.make_generators
-    patch.setattr(generation, "make_generators", lambda seed, rows: real(seed, 1) * rows)
+    kept: dict[Any, Any] = {}
+
+    def shared(seed: Any, rows: int) -> Any:
+        return [kept.setdefault("all", sampling.make_generators(seed, 1)[0])] * rows
+
+    patch.setattr(engine, "make_generators", shared)
 
 
 def reseeded_at_every_step(patch: Patch) -> None:
-    real = generation._Engine._step
+    real = engine.sample
 
-    def step(self: Any, *args: Any, **rest: Any) -> Any:
-        self.generators = sampling.make_generators(self.sampling.seed, len(self.texts))
-        return real(self, *args, **rest)
+    def sample(logits: Any, settings: Any, generators: Any, *rest: Any, **named: Any) -> Any:
+        for generator in generators:
+            generator.manual_seed(generator.initial_seed())
+        return real(logits, settings, generators, *rest, **named)
 
-    patch.setattr(generation._Engine, "_step", step)
+    patch.setattr(engine, "sample", sample)
 
 
 def sessions_share_one_generator(patch: Patch) -> None:
@@ -163,7 +168,7 @@ def sessions_share_one_generator(patch: Patch) -> None:
         kept.manual_seed(seed or 0)
         return [kept] * rows
 
-    patch.setattr(generation, "make_generators", shared)
+    patch.setattr(engine, "make_generators", shared)
 
 
 # The engine -----------------------------------------------------------------------------------------
@@ -186,82 +191,66 @@ def mask_of_the_prompt_is_forgotten(patch: Patch) -> None:
 
 
 def ended_row_gives_its_place_away(patch: Patch) -> None:
-    real = generation._Engine._step
+    def leave(self: Any, index: int) -> None:
+        self.rows[index] = self.rows[-1]  # but the keys stay where they are
+        self.rows.pop()
 
-    def step(self: Any, alive: list[int], ahead: int) -> Any:
-        self.in_batch = alive + [row for row in self.in_batch if row not in alive]
-        return real(self, alive, ahead)
-
-    patch.setattr(generation._Engine, "_step", step)
+    patch.setattr(RaggedBatch, "leave", leave)
 
 
 def full_window_drops_only_its_newest_key(patch: Patch) -> None:
-    real = generation._Engine._fits
+    patch.setattr(Engine, "_stays", lambda self, row: self.use_cache)
+    real = RaggedBatch.decode
 
-    def fits(self: Any, alive: list[int]) -> bool:
-        if self.cache is not None and self.cache.length == self.cache.capacity:
+    def decode(self: Any) -> Any:
+        if self.cache.length == self.cache.capacity <= max(row.fed for row in self.rows):
             self.cache.crop(self.cache.capacity - 1)
-        return real(self, alive)
+        return real(self)
 
-    patch.setattr(generation._Engine, "_fits", fits)
+    patch.setattr(RaggedBatch, "decode", decode)
+    patch.setattr(engine, "check_request", lambda *_: None)
 
 
 def stop_event_ignored(patch: Patch) -> None:
-    real = generation._Engine.run
-
-    def deaf(self: Any, new: int, stop_ids: Any, on_overflow: str, stop_event: Any) -> Any:
-        return real(self, new, stop_ids, on_overflow, None)
-
-    patch.setattr(generation._Engine, "run", deaf)
+    patch.setattr(engine.Row, "stopped", property(lambda self: False))
 
 
 def stop_event_seen_every_tenth_token(patch: Patch) -> None:
-    real = generation._Engine.run
-
-    class Slow:
-        def __init__(self, event: threading.Event) -> None:
-            self.event, self.asked = event, 0
-
-        def is_set(self) -> bool:
-            self.asked += 1
-            return self.asked % 10 == 0 and self.event.is_set()
-
-    def lazy(self: Any, new: int, stop_ids: Any, on_overflow: str, stop_event: Any) -> Any:
-        return real(self, new, stop_ids, on_overflow, stop_event and Slow(stop_event))
-
-    patch.setattr(generation._Engine, "run", lazy)
+    real = engine.Row.stopped
+    patch.setattr(engine.Row, "stopped", property(lambda self: len(self.text) % 10 == 3 and real.fget(self)))
 
 
 def stop_ids_ignored(patch: Patch) -> None:
-    real = generation._Engine.run
-    patch.setattr(
-        generation._Engine,
-        "run",
-        lambda self, new, stop_ids, overflow, event: real(self, new, frozenset(), overflow, event),
-    )
+    real = Engine._write
+
+    def write(self: Any, row: Any, *rest: Any) -> Any:
+        row.stop_ids = frozenset()
+        return real(self, row, *rest)
+
+    patch.setattr(Engine, "_write", write)
 
 
 def first_row_to_stop_stops_all(patch: Patch) -> None:
-    real = generation._Engine.run
+    real = Engine._draw
 
-    def run(self: Any, new: int, stop_ids: Any, overflow: str, event: Any) -> Any:
-        for step in real(self, new, stop_ids, overflow, event):
-            yield step
-            if len(step) < len(self.texts):
-                return
+    def draw(self: Any, rows: Any, logits: Any) -> Any:
+        events = real(self, rows, logits)
+        if any(event.finish_reason for event in events):
+            for row in rows:
+                row.done = True
+        return events
 
-    patch.setattr(generation._Engine, "run", run)
+    patch.setattr(Engine, "_draw", draw)
 
 
 def caches_are_kept(patch: Patch) -> None:
-    real, kept = generation._Engine._prefill, []
+    real, kept = RaggedBatch.join, []
 
-    def prefill(self: Any, alive: list[int], ahead: int) -> Any:
-        logits = real(self, alive, ahead)
-        kept.append(self.cache)
-        return logits
+    def join(self: Any, rows: Any, cache: Any, sources: Any) -> Any:
+        kept.append(cache)
+        return real(self, rows, cache, sources)
 
-    patch.setattr(generation._Engine, "_prefill", prefill)
+    patch.setattr(RaggedBatch, "join", join)
 
 
 def sample_twice() -> None:
