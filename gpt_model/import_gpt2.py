@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "gelu": "gelu",
     "relu": "relu",
+    "relu2": "relu2",
 }
 
 # Theirs -> ours, for one block. The second value says whether the weight is a Conv1D, stored (in, out).

@@ -27,6 +27,8 @@ BLOCK_KEYS = {
 TOP_KEYS = {"embed_tokens.weight": "token_embedding.weight", "norm.weight": "final_norm.weight"}
 ROTARY_BUFFER = ".rotary_emb.inv_freq"  # in files of old versions
 
+GATES = {"silu": "swiglu", "gelu": "geglu"}  # what the gate is bent with -> our name of the layer
+
 
 def config_of(values: Mapping[str, Any]) -> GPTConfig:
     """Our configuration for a Llama, Mistral or Qwen2 config.json; what we would compute differently is a UserError."""
@@ -53,8 +55,8 @@ def config_of(values: Mapping[str, Any]) -> GPTConfig:
 def common_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """What all relatives of Llama have in common."""
     activation = values.get("hidden_act", "silu")
-    if activation != "silu":
-        raise UserError(f"hidden_act is {activation!r}: only silu (SwiGLU) is supported")
+    if activation not in GATES:
+        raise UserError(f"hidden_act is {activation!r}: only silu (SwiGLU) and gelu (GEGLU) are supported")
     return {
         "vocab_size": values["vocab_size"],
         "block_size": values["max_position_embeddings"],
@@ -63,7 +65,7 @@ def common_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         "n_embd": values["hidden_size"],
         "norm": "rmsnorm",
         "norm_eps": values.get("rms_norm_eps", 1e-6),
-        "mlp": "swiglu",
+        "mlp": GATES[activation],
         "mlp_hidden": values["intermediate_size"],
         "bias": False,
         "tie_weights": values.get("tie_word_embeddings", False),
