@@ -15,6 +15,8 @@ _EXPORTS = {
     "preset": "config",
     "with_attention": "config",
     "Sampling": "sampling",
+    "Beam": "beam",
+    "beam_search": "beam",
     "Engine": "engine",
     "Event": "request",
     "Request": "request",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gpt_model.processors import (
@@ -38,6 +39,8 @@ __all__ = [
     "top_k_filter",
     "top_p_filter",
 ]
+
+BLOCK = 256  # places that a draw from a long row sums at once
 
 
 @dataclass(frozen=True)
@@ -166,12 +169,28 @@ def check_logits(logits: Tensor) -> None:
 def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Invert the cumulative distribution: probabilities (B, V) and uniforms (B,) in [0, 1) -> ids (B,).
 
-    In float64, where u · total < total for every u the generator can give; so the first place whose
-    cumulative sum exceeds it exists and has a probability above zero.
+    The sums are float64, where u · total < total for every u the generator can give; so the first place whose
+    cumulative sum exceeds it exists and has a probability above zero. A long row is looked through in two steps, by
+    blocks and then inside one, because a running sum over 50,000 places costs fifteen times as much.
     """
-    cumulative = probabilities.double().cumsum(dim=-1)
+    if probabilities.size(-1) <= 16 * BLOCK:
+        cumulative = probabilities.double().cumsum(dim=-1)
+        return _first_above(cumulative, uniforms[:, None] * cumulative[:, -1:])[:, 0]
+    padding = -probabilities.size(-1) % BLOCK
+    blocks = F.pad(probabilities, (0, padding)).unflatten(-1, (-1, BLOCK))  # (B, blocks, BLOCK)
+    cumulative = blocks.sum(dim=-1).double().cumsum(dim=-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
+    block = _first_above(cumulative, thresholds)  # (B, 1)
+    inside = blocks.take_along_dim(block[:, :, None], dim=1)[:, 0].double().cumsum(dim=-1)  # (B, BLOCK)
+    rest = thresholds - F.pad(cumulative, (1, 0)).gather(1, block)
+    # The block's two sums differ in their last bits: stay below the one that is searched.
+    rest = rest.minimum(inside[:, -1:] * (1 - 2**-50))
+    return (block * BLOCK + _first_above(inside, rest))[:, 0]
+
+
+def _first_above(cumulative: Tensor, thresholds: Tensor) -> Tensor:
+    """The first place of each row (B, n) whose value exceeds the row's threshold (B, 1)."""
+    return torch.searchsorted(cumulative, thresholds, right=True)
 
 
 def sample(

@@ -44,9 +44,13 @@ def constant_model(logits: Sequence[float] = LOGITS, block_size: int = 128) -> G
 
 
 def expected_probabilities(
-    logits: Sequence[float], temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    logits: Sequence[float],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float = 0.0,
 ) -> np.ndarray:
-    """Temperature, then top-k, then top-p with the token that crosses p kept; float64, by definition."""
+    """Temperature, top-k, top-p with the token that crosses p kept, min-p; float64, by definition."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     order = np.argsort(-scaled, kind="stable")
     kept = order if top_k is None else order[:top_k]
@@ -55,8 +59,9 @@ def expected_probabilities(
     if top_p is not None:
         n = next(i + 1 for i in range(len(kept)) if weights[: i + 1].sum() >= top_p or i + 1 == len(kept))
         kept, weights = kept[:n], weights[:n] / weights[:n].sum()
+    kept, weights = kept[weights >= min_p * weights.max()], weights[weights >= min_p * weights.max()]
     probabilities = np.zeros(len(scaled))
-    probabilities[kept] = weights
+    probabilities[kept] = weights / weights.sum()
     return probabilities
 
 
