@@ -273,7 +273,7 @@ PREDICTIONS = [
         "cache_share_of_a_step",
         13.2,
         "per cent",
-        "1,024 tokens of 36,864 bytes are 37.7 MB, beside 248 MB of weights: most of the step is not attention.",
+        "1,024 tokens of 36,864 bytes are 37.7 MB, beside 249 MB of weights: most of the step is not attention.",
     ),
     Prediction(
         "false_alarms_with_three_seeds",

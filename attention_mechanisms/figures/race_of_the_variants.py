@@ -223,9 +223,10 @@ def draw_frontiers(
             ax.errorbar(
                 x, mean, bars, fmt="o", capsize=4, color=colour, mfc=colour if solid else "white", ms=7
             )
-            ax.annotate(name, (x, mean), textcoords="offset points", xytext=(7, 5), fontsize=9)
+            ax.annotate(
+                name, (x, mean), textcoords="offset points", xytext=(7, -13 if i % 2 else 5), fontsize=9
+            )
         ax.set(xlabel=xlabel)
-        ax.set_xlim(left=0)
-        ax.margins(x=0.15)
+        ax.set_xlim(0, 1.2 * max(x for x, _ in points.values()))
     axes[0, 0].set_ylabel(ylabel)
     return fig
