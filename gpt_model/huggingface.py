@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gpt_model import import_deepseek, import_gpt2, import_llama
 from gpt_model.config import GPTConfig
+from gpt_model.export_int8 import INT8_TYPE, read_int8
 from gpt_model.gpt import GPT
 from gpt_model.import_llama2c import read_llama2c
 from gpt_model.weight_files import TensorsInMemory, Weights, open_weights
@@ -145,6 +146,8 @@ def from_pretrained(
     values = read_config(folder)
     if values.get("model_type") == MODEL_TYPE:
         return read_model(folder, device=device, dtype=dtype)
+    if values.get("model_type") == INT8_TYPE:
+        return read_int8(folder, device=device, dtype=dtype)
     family_of(values)  # before any file is opened
     return import_weights(values, open_weights(folder), device=device, dtype=dtype)
 
