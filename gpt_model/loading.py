@@ -6,6 +6,7 @@ run), the id of a run, or a path: to a checkpoint, or to anything that contains 
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent / "assets"
 POINTERS = ("last", "best")
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # owner/model
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ def find_checkpoint(ref: str | Path, *, root: Path | None = None) -> Path:
     path = Path(ref)
     if path.is_file() and path.name == "model.safetensors":
         path = path.parent
+    if path.is_file() and path.suffix == ".bin":
+        return path  # of llama2.c
     if path.is_dir():
         return _inside(path, "last")
     from utils.runs import find_run
@@ -66,8 +75,19 @@ def find_checkpoint(ref: str | Path, *, root: Path | None = None) -> Path:
     try:
         run = find_run(name, root=root)
     except UserError as error:
+        if (found := _on_the_hub(name)) is not None:
+            return found
         raise UserError(f"{name!r} is neither a folder nor a run: {error}") from None
     return _inside(run.path, "last")
+
+
+def _on_the_hub(name: str) -> Path | None:
+    """The files of a model that Hugging Face has: cached, or fetched where the name can mean nothing else."""
+    from gpt_model.huggingface import GPT2_NAMES, find_in_cache, find_model
+
+    if name in GPT2_NAMES or (HUB_NAME.fullmatch(name) and not Path(name).parent.exists()):
+        return find_model(name)
+    return find_in_cache(name)
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -130,7 +150,7 @@ def _read_tokenizer(folder: Path) -> Any:
 
     Raises UserError when the file is damaged.
     """
-    path = folder / "tokenizer.json"
+    path = folder / "tokenizer.json"  # a llama2.c file is no folder, and has none
     if not path.is_file():
         return None
     from working_with_text_data.tokenizer import load_tokenizer

@@ -246,7 +246,7 @@ LLAMA_FIELDS = {"model_type": "llama", **LLAMA}
 LATENT_FIELDS = {"model_type": "deepseek_v3", **LATENT}
 REFUSED = [
     ({**LLAMA_FIELDS, "head_dim": 16}, "head_dim is 16"),
-    ({**LLAMA_FIELDS, "hidden_act": "gelu"}, "hidden_act"),
+    ({**LLAMA_FIELDS, "hidden_act": "relu"}, "hidden_act"),
     ({**LLAMA_FIELDS, "rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type is 'dynamic'"),
     ({**LLAMA_FIELDS, "rope_scaling": {"type": "linear"}}, "no factor"),
     (

@@ -140,3 +140,29 @@ def test_bad_input_ends_with_one_line_and_exit_code_2(tmp_path, capsys, monkeypa
     assert run_main(sample.main, ["--ckpt", str(folder), "--prompt", "ab", *arguments]) == 2
     captured = capsys.readouterr().err
     assert captured.startswith("error: ") and message in captured and captured.count("\n") == 1
+
+
+def test_a_name_on_the_hub_is_found_in_the_cache_with_its_tokenizer(tmp_path, monkeypatch):
+    from working_with_text_data import train_bpe
+    from working_with_text_data.huggingface_export import export_tokenizer_json
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for name in ("openai-community--gpt2", "someone--tiny"):
+        snapshot = write_checkpoint(tmp_path / f"models--{name}" / "snapshots" / "abc")
+        export_tokenizer_json(train_bpe("low lower lowest " * 9, 260), snapshot / "tokenizer.json")
+    for ref in ("gpt2", "openai-community/gpt2", "someone/tiny"):
+        loaded = load_model(ref, root=tmp_path / "runs")
+        assert loaded.path.name == "abc" and loaded.tokenizer.decode(loaded.tokenizer.encode("low")) == "low"
+    for ref in ("gpt2-xl", "someone/else"):
+        with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
+            load_model(ref, root=tmp_path / "runs")
+    with pytest.raises(UserError, match="neither a folder nor a run"):
+        load_model("no-such-run", root=tmp_path / "runs")
+
+
+def test_a_llama2c_file_is_a_model_without_a_tokenizer(tmp_path):
+    from import_checks import llama2c_pair
+
+    llama2c_pair(tmp_path / "model.bin", tied=True)
+    loaded = load_model(tmp_path / "model.bin")
+    assert loaded.tokenizer is None and loaded.config.rope_layout == "interleaved"

@@ -62,6 +62,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-mlp-bias": ("Llama", {"mlp_bias": True}),
     "llama-head-dim-said": ("Llama", {"head_dim": 8}),
     "llama-eps": ("Llama", {"rms_norm_eps": 1e-3}),
+    "llama-geglu": ("Llama", {"hidden_act": "gelu"}),
     "llama-theta": ("Llama", rope(rope_type="default", rope_theta=500000.0)),
     "llama-linear": ("Llama", rope(rope_type="linear", factor=3.0, rope_theta=500.0)),
     "llama3": ("Llama", rope(**LLAMA3)),

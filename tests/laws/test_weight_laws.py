@@ -40,6 +40,7 @@ all_variants = pytest.mark.parametrize("variant", ALL_VARIANTS, ids=variant_id)
         {"n_inner": 40},
         {"layer_norm_epsilon": 1e-3},
         {"activation_function": "gelu"},
+        {"activation_function": "relu"},
         {"tie_word_embeddings": False},
     ],
     ids=str,

@@ -227,6 +227,7 @@ BUGS: list[tuple[str, str, Bug]] = [
     ("llama", "tied_head_kept_wrongly", tied_head_of_its_own),
     ("llama", "halves_of_keys_swapped", halves_of_keys_swapped),
     ("llama-theta", "theta_not_read", config_with(import_llama, rope_theta=10000.0)),
+    ("llama-geglu", "silu_under_geglu", config_with(import_llama, mlp="swiglu")),
     ("llama-linear", "rope_recipe_ignored", rope_recipe_ignored),
     ("llama3", "rope_recipe_ignored", rope_recipe_ignored),
     ("llama3", "original_length_is_the_new_one", original_length_is_the_new_one),
