@@ -158,7 +158,7 @@ def read_shape(name: str, settings: dict[str, Any]) -> GPTConfig:
         return preset(name, **settings)
     from gpt_model.huggingface import config_from_huggingface
     from gpt_model.loading import find_checkpoint
-    from gpt_model.weights_io import read_config
+    from gpt_model.weights_io import MODEL_TYPE, read_config
 
     if name not in ("assets", "last", "best") and not Path(name).exists() and "/" not in name:
         try:
@@ -168,7 +168,9 @@ def read_shape(name: str, settings: dict[str, Any]) -> GPTConfig:
     else:
         path = find_checkpoint(name)
     values = read_config(path)
-    config = config_from_huggingface(values) if "model_type" in values else GPTConfig.from_dict(values)
+    own = values.get("model_type", MODEL_TYPE) == MODEL_TYPE
+    values = {key: value for key, value in values.items() if key != "model_type" or not own}
+    config = GPTConfig.from_dict(values) if own else config_from_huggingface(values)
     return GPTConfig.from_dict({**config.to_dict(), **settings})
 
 

@@ -65,7 +65,7 @@ HARDWARE: tuple[Hardware, ...] = (
     ),
     Hardware(
         "A100",
-        r"A100([- ](SXM\d?|PCIE|PCIe))?([- ]\d+GB)?",
+        r"A100([- ](SXM\d?|PCIE))?([- ]\d+GB)?( PCIe)?",
         {"fp32": 19.5, "tf32": 156, "bf16": 312, "fp16": 312},
         "NVIDIA A100 data sheet",
     ),

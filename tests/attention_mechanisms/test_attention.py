@@ -122,3 +122,19 @@ def test_sdpa_makes_no_table_of_queries_and_keys_for_narrower_values():
     with torch.no_grad(), Watch():
         attend(q, k, v[..., :4], causal=True, backend="sdpa")
     assert sizes and max(sizes) < 200 * 200, f"a tensor of {max(sizes):,} numbers was made"
+
+
+def test_a_window_wider_than_the_text_is_plain_causal_attention(monkeypatch):
+    """No table is built for it, and a fused kernel may serve it."""
+    q, k, v = qkv(8, 8)
+    seen = []
+
+    def spy(*_: object, **asked: object) -> str:
+        seen.append((asked["causal"], asked["window"]))
+        return "manual"
+
+    monkeypatch.setattr(attention, "choose_backend", spy)
+    wide = attend(q, k, v, window=8, backend="auto")
+    narrow = attend(q, k, v, window=7, backend="auto")
+    assert seen == [(True, None), (True, 7)]
+    assert torch.equal(wide, attend(q, k, v, causal=True)) and not torch.equal(wide, narrow)
