@@ -253,12 +253,11 @@ def choose_backend(
 ) -> str:
     """The fastest exact backend for these shapes, dtype and device. The only place where that is decided.
 
-    On a GPU SDPA means FlashAttention and is taken for everything it can do without a table. The limits on a CPU are
-    where one overtook the other on x86 with AVX-512 and without AMX, two threads, torch 2.13, in a first look on a
-    shared machine, 12 heads of 64; what counts will be `results/kernels.json` (`attention_mechanisms.benchmark`):
-    one query in bf16 over 64 / 256 / 1,024 keys takes SDPA 87 / 261 / 989 µs and `grouped` 157 / 183 / 282; in float32
-    SDPA is ahead up to 1,024 keys and behind at 16,384. Training in bf16, forward + backward, 6 heads of 64 over
-    256 / 512 / 1,024 tokens: by hand 48 / 85 / 220 ms, `blocks` 56 / 80 / 130, SDPA 79 / 133 / 136.
+    On a GPU SDPA means FlashAttention and is taken for everything it can do without a table. On a CPU the limits are
+    where one overtook the other on x86 with AVX-512 and without AMX, two threads, torch 2.13; what the choices gain
+    is in `results/kernels.json` (`python -m attention_mechanisms.benchmark`). In float32 SDPA is hard to beat. In bf16
+    it is not: one query of 12 heads is quicker `grouped` from about 170 keys on, eight rows of them from 20 keys on;
+    a whole text is quicker by hand up to 256 tokens, and in `blocks` beyond.
     """
     q_len, k_len = q.size(-2), k.size(-2)
     plain = not (masked or biased or dropout)
@@ -268,9 +267,10 @@ def choose_backend(
         return "sdpa"
     trains = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)
     half = q.dtype == torch.bfloat16
-    if not trains and not dropout and q_len <= 4 and k_len >= (128 if half else 4096):
+    many_keys = q.size(0) * q.size(1) * k_len >= 2048 if half else k_len >= 4096
+    if not trains and not dropout and q_len <= 4 and many_keys:
         return "grouped"
-    if trains and plain and causal and half and q_len == k_len > 256:
+    if plain and causal and half and q_len == k_len >= 256:
         return "blocks"
     if half and k_len <= 512 and q_len > 4:
         return "manual"

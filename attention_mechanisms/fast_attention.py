@@ -30,6 +30,7 @@ from attention_mechanisms.masks import visible
 BLOCK_ROWS = 128
 TABLE_NUMBERS = 2**20  # of scores in a block: 2 MB in bf16, what a core's caches hold
 KEYS_ALONE = 4096  # with so many keys, one product a head beats copying them into one piece
+PIECES = 16  # of the keys, for a sum over all of them on several cores
 
 
 def grouped(
@@ -55,10 +56,8 @@ def grouped(
 
 def key_products(rows: Tensor, keys: Tensor) -> Tensor:
     """rows (B, H, R, D) on keys (B, H, K, D) -> (B, H, R, K): the scores, by the product that reads keys once."""
-    if not _needs_one_piece(keys):
-        return rows @ keys.transpose(-2, -1)
-    if not _alone(rows, keys):
-        return rows @ keys.contiguous().transpose(-2, -1)
+    if not (_needs_one_piece(keys) and _alone(rows, keys)):
+        return rows @ in_one_piece(keys).transpose(-2, -1)
     scores = rows.new_empty(*rows.shape[:-1], keys.size(-2))
     for one_scores, one_rows, one_keys in zip(*map(_heads, (scores, rows, keys)), strict=True):
         torch.mm(one_rows, one_keys.t(), out=one_scores)
@@ -69,10 +68,30 @@ def value_sums(weights: Tensor, values: Tensor) -> Tensor:
     """weights (B, H, R, K) over values (B, H, K, D) -> (B, H, R, D), each value read once."""
     if not _needs_one_piece(values) or not _alone(weights, values):
         return weights @ values
-    sums = weights.new_empty(*weights.shape[:-1], values.size(-1))
-    for one_sum, one_weights, one_values in zip(*map(_heads, (sums, weights, values)), strict=True):
-        torch.mm(one_weights, one_values, out=one_sum)
-    return sums
+    sums = [_in_pieces(*one) for one in zip(_heads(weights), _heads(values), strict=True)]
+    return torch.stack(sums).view(*weights.shape[:-1], values.size(-1))
+
+
+def _in_pieces(weights: Tensor, values: Tensor) -> Tensor:
+    """(R, K) @ (K, D), the keys in pieces whose sums are added: the result is so small that one core would do all.
+
+    A single row is a matrix-vector product, which torch divides among the cores by itself.
+    """
+    pieces, rest = divmod(values.size(0), PIECES)
+    whole = pieces * PIECES
+    if not pieces or weights.size(0) == 1:
+        return weights @ values
+    parts = torch.bmm(
+        weights[:, :whole].unflatten(1, (PIECES, pieces)).transpose(0, 1),  # (PIECES, R, K / PIECES)
+        values[:whole].unflatten(0, (PIECES, pieces)),
+    )
+    total = parts.sum(dim=0)
+    return total + weights[:, whole:] @ values[whole:] if rest else total
+
+
+def in_one_piece(x: Tensor) -> Tensor:
+    """x, or a copy of it where torch's batched product would make a slower one by itself."""
+    return x.contiguous() if _needs_one_piece(x) else x
 
 
 def _needs_one_piece(x: Tensor) -> bool:
@@ -128,15 +147,16 @@ class _Blocks(torch.autograd.Function):
         out = torch.empty_like(v)
         future = _future(block, q)
         shares = []
-        for some in _some_heads(batch * heads, block * length):
+        for some in _some_heads(batch * heads, min(block, length) * length):
             for begin in range(0, length, block):
                 end = min(begin + block, length)
                 # `contiguous` in front of a transpose: see the lesson above.
                 scores = torch.bmm(q[some, begin:end], k[some, :end].contiguous().transpose(1, 2))
                 scores[:, :, begin:] += future[: end - begin, : end - begin]  # (some, rows, end)
-                p = scores.softmax(dim=-1)
+                p = scores.softmax(dim=-1).to(q.dtype)  # autocast may have widened it
                 out[some, begin:end] = torch.bmm(p, v[some, :end])
-                shares.append(p)
+                if any(ctx.needs_input_grad):
+                    shares.append(p)
         ctx.save_for_backward(q, k, v, *shares)
         ctx.block, ctx.shape = block, (batch, heads)
         return out.view(batch, heads, length, -1)
@@ -149,8 +169,8 @@ class _Blocks(torch.autograd.Function):
         length, block = q.size(1), ctx.block
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
         saved = iter(shares)
-        for some in _some_heads(q.size(0), block * length):
-            # A key is looked at from every later block: its gradients are summed in float32.
+        for some in _some_heads(q.size(0), min(block, length) * length):
+            # A key is looked at from its own block and every later one: its gradients are summed in float32.
             dk_sum, dv_sum = (torch.zeros_like(x[some], dtype=wide(x)) for x in (k, v))
             for begin in range(0, length, block):
                 p, end = next(saved), min(begin + block, length)

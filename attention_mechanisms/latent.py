@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_mechanisms.attention import attend, attention_weights, masked_softmax, order_mask
-from attention_mechanisms.fast_attention import key_products, value_sums
+from attention_mechanisms.fast_attention import in_one_piece, key_products, value_sums
 from attention_mechanisms.kv_cache import KVCache, LatentKVCache, LayerCache
 from attention_mechanisms.masks import combine_masks
 from attention_mechanisms.multi_head import (
@@ -169,7 +169,7 @@ class LatentAttention(MultiHeadAttention):
         w_uk, w_uv = self.up_matrices()  # each (H, D, C)
         scale = (self.head_dim + self.rope_dim) ** -0.5
         # (W_ukᵀ q) · c: the query moves into the latent's space, all heads read the same keys.
-        query = torch.cat((q_nope @ w_uk, q_rope), dim=-1) * scale  # (B, H, T, C + R)
+        query = torch.cat((per_head(q_nope, in_one_piece(w_uk)), q_rope), dim=-1) * scale  # (B, H, T, C + R)
         rows = query.reshape(batch, 1, self.n_head * time, -1)
         scores = key_products(rows[..., : self.latent_dim], latent[:, None])
         if self.rope_dim:
@@ -185,7 +185,8 @@ class LatentAttention(MultiHeadAttention):
         context = value_sums(
             weights.view(batch, 1, self.n_head * time, -1), latent[:, None]
         )  # (B, 1, H·T, C)
-        return context.view(batch, self.n_head, time, -1) @ w_uv.transpose(1, 2)  # (B, H, T, D)
+        context = context.view(batch, self.n_head, time, -1)
+        return per_head(context, in_one_piece(w_uv).transpose(1, 2))  # (B, H, T, D)
 
     def up_matrices(self) -> tuple[Tensor, Tensor]:
         """W_uk and W_uv of every head, each (H, D, C), cut from `kv_up_proj`."""
@@ -207,6 +208,16 @@ class LatentAttention(MultiHeadAttention):
         naive = keys * c * 2 * d + queries * keys * (2 * d + r)
         absorbed = queries * 2 * d * c + queries * keys * (2 * c + r)
         return "absorbed" if absorbed < naive else "naive"
+
+
+def per_head(x: Tensor, matrices: Tensor) -> Tensor:
+    """x (B, H, T, A) times one matrix for each head, (H, A, C) -> (B, H, T, C).
+
+    The rows of the batch stand beside the tokens, so that the matrices are not copied for each of them.
+    """
+    batch, heads, time, _ = x.shape
+    rows = x.transpose(0, 1).reshape(heads, batch * time, -1)
+    return torch.bmm(rows, matrices).view(heads, batch, time, -1).transpose(0, 1)
 
 
 def latent_dims(config: Any) -> tuple[int, int]:
