@@ -6,6 +6,7 @@ from attention_mechanisms.exercises import (
     latent,
     positions,
     race_of_the_variants,
+    reading_attention,
     sliding_window,
     soft_lookup,
 )
@@ -13,6 +14,7 @@ from attention_mechanisms.exercises import (
 _NOTEBOOKS = (
     soft_lookup,
     causal_multi_head,
+    reading_attention,
     positions,
     kv_cache,
     latent,
