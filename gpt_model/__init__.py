@@ -17,6 +17,8 @@ _EXPORTS = {
     "Sampling": "sampling",
     "Beam": "beam",
     "beam_search": "beam",
+    "compare_strategies": "contrastive",
+    "score_tokens": "token_scores",
     "Engine": "engine",
     "Event": "request",
     "Request": "request",
