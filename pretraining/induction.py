@@ -125,7 +125,7 @@ def head_scores(model: GPT, config: InductionConfig) -> tuple[Tensor, Tensor]:
         ids = probe(config, length, seed=length)
         maps = attention_maps(model, ids)
         previous.append(previous_token_score(maps))
-        induction.append(induction_score(maps, ids[0]))
+        induction.append(induction_score(maps, ids[0].tolist()))
     return torch.stack(previous).mean(0), torch.stack(induction).mean(0)
 
 
