@@ -25,6 +25,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +45,8 @@ class Engine:
 
     max_rows: samples that are decoded together; further ones wait in order. prefill_chunk: places of prompts that one
     step runs. reuse_prefixes: keep a few caches of texts that ended, for prompts that begin like them. step: a faster
-    decode function (`decode_step`). use_cache=False runs the whole text for every token.
+    decode function (`decode_step`). use_cache=False runs the whole text for every token. cache_dtype: of keys and
+    values, by default the model's (or that of the step's own cache).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Engine:
         reuse_prefixes: bool = True,
         step: Step | None = None,
         use_cache: bool = True,
+        cache_dtype: torch.dtype | None = None,
     ) -> None:
         for name, value in (("max_rows", max_rows), ("prefill_chunk", prefill_chunk)):
             if value < 1:
@@ -69,8 +72,10 @@ class Engine:
                 f"the step's cache has room for {fixed.capacity} tokens but block_size is {self.block_size}: "
                 "make it with a capacity of block_size"
             )
-        self.prefixes = PrefixCache(model) if reuse_prefixes and use_cache else None
-        self._batches = [RaggedBatch(model, self.max_rows, step)]
+        dtype = cache_dtype if fixed is None else getattr(fixed, "dtype", None)
+        self._new_cache = partial(model.new_cache, dtype=dtype)
+        self.prefixes = PrefixCache(self._new_cache) if reuse_prefixes and use_cache else None
+        self._batches = [RaggedBatch(model, self.max_rows, self._new_cache, step)]
         self._waiting: list[list[Row]] = []  # samples of one text each, in the order they came
         self._prefill: Prefill | None = None
         self._decode_first = (
@@ -222,7 +227,7 @@ class Engine:
             length = staying[0][0].fed
             batch = next((batch for batch in self._batches if batch.takes(length)), None)
             if batch is None:
-                batch = RaggedBatch(self.model, self.max_rows)
+                batch = RaggedBatch(self.model, self.max_rows, self._new_cache)
                 self._batches.append(batch)
             batch.join([row for row, _ in staying], job.cache, [source for _, source in staying])
         return events
@@ -260,7 +265,7 @@ class Engine:
         read_on = any(row.reach > len(row.text) for row in staying)
         needed = read_on or longest > self.prefill_chunk or (self.prefixes is not None and staying)
         if cache is None and needed:
-            cache = self.model.new_cache(len(taken), capacity)
+            cache = self._new_cache(len(taken), capacity)
         return Prefill(self.model, taken, cache)
 
     def _stays(self, row: Row) -> bool:

@@ -12,10 +12,9 @@ Zheng et al. 2023 (SGLang, arXiv 2312.07104) keep a tree of them; a list is enou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attention_mechanisms.kv_cache import KVCache
-from gpt_model.gpt import GPT
 from utils.errors import UserError
 
 KEPT = 4
@@ -24,8 +23,8 @@ KEPT = 4
 class PrefixCache:
     """A few (ids, cache of one row), the most recently used last."""
 
-    def __init__(self, model: GPT, size: int = KEPT) -> None:
-        self.model, self.size = model, size
+    def __init__(self, new_cache: Callable[[int, int], KVCache], size: int = KEPT) -> None:
+        self.new_cache, self.size = new_cache, size
         self.kept: list[tuple[list[int], KVCache]] = []
 
     @property
@@ -38,7 +37,7 @@ class PrefixCache:
         ids = list(ids)
         if not ids or not self.size:
             return
-        copy = self.model.new_cache(1, len(ids))
+        copy = self.new_cache(1, len(ids))
         copy.shift(len(ids))
         copy.put_row(0, cache, row)
         # Beginnings of this text are of no use any more.
@@ -56,7 +55,7 @@ class PrefixCache:
             found = common(ids[:-1], entry[0])
             if not found:
                 return None
-            cache = self.model.new_cache(1, capacity)
+            cache = self.new_cache(1, capacity)
             cache.shift(found)
             try:
                 cache.put_row(0, entry[1], length=found)

@@ -53,8 +53,10 @@ class RaggedBatch:
     (compiled for its shape) has that one used instead, always with all its rows.
     """
 
-    def __init__(self, model: GPT, max_rows: int, step: Step | None = None) -> None:
-        self.model, self.max_rows, self.step = model, max_rows, step
+    def __init__(
+        self, model: GPT, max_rows: int, new_cache: Callable[[int, int], KVCache], step: Step | None = None
+    ) -> None:
+        self.model, self.max_rows, self.new_cache, self.step = model, max_rows, new_cache, step
         self.fixed: KVCache | None = getattr(step, "cache", None)
         self.cache: KVCache | None = self.fixed
         self.rows: list[Row] = []
@@ -122,7 +124,7 @@ class RaggedBatch:
         spare = (
             0 if old is None else 2 * old.batch
         )  # so that a batch that fills up is copied a few times only
-        cache = self.model.new_cache(max(count, min(self.max_rows, spare)), reach)
+        cache = self.new_cache(max(count, min(self.max_rows, spare)), reach)
         if old is not None and self.rows:
             cache.shift(max(row.fed for row in self.rows))
             for index in range(len(self.rows)):
