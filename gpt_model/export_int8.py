@@ -119,7 +119,7 @@ class Rounding:
 
 
 @torch.inference_mode()
-def compare_int8(model: GPT, folder: str | Path, *, start: int = 0, tokens: int = 256) -> Rounding:
+def compare_int8(model: GPT, folder: str | Path, *, start: int = 0, tokens: int = 64) -> Rounding:
     """Read the folder back; the rounding of its weights, and what it does to a text drawn from token `start`.
 
     Raises:

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from gpt_model import GPT, GPTConfig, export_compare, export_huggingface, load_model
+from gpt_model import GPT, GPTConfig, export_compare, export_huggingface, export_step, load_model
 from gpt_model.config import CHOICES, PRESETS, preset
 from gpt_model.export import TARGETS, export, main
 from gpt_model.export_huggingface import family_of
@@ -228,6 +228,15 @@ def test_a_step_says_when_it_is_full_or_its_folder_is_none(tmp_path):
     (tmp_path / "step" / "step.pt2").write_bytes(b"PK broken")
     with pytest.raises(UserError, match="is damaged or from another torch"):
         load_step(tmp_path / "step")
+
+
+def test_a_large_onnx_export_keeps_its_weights_beside_the_graph(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_step, "LARGEST_FILE", 0)
+    export(load_model(checkpoint), "onnx", tmp_path / "out")
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"step.onnx", "step.onnx.data", "step.json", "tokenizer.json"}
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    assert load_step(tmp_path / "elsewhere").step(torch.tensor([[1]])).shape == (1, 260)
 
 
 def test_an_int8_folder_is_a_checkpoint_like_any_other(checkpoint, tmp_path):
