@@ -44,7 +44,7 @@ def grouped(
     if mask is not None or bias is not None:
         table = scores.view(batch, n_head, q_len, k_len)
         if bias is not None:
-            table = table + bias.to(table.dtype)
+            table += bias.to(table.dtype)
         if mask is not None:
             table = table.masked_fill(~mask, torch.finfo(table.dtype).min)
         scores = table.view(batch, n_kv, -1, k_len)
@@ -116,18 +116,20 @@ def bands(q: Tensor, k: Tensor, v: Tensor, window: int, block: int | None = None
     q (B, H, Q, D), k, v (B, H_kv, K, D) with Q <= K -> (B, H, Q, D_v).
     """
     q_len, k_len = q.size(-2), k.size(-2)
-    block = block or max(64, min(256, window // 2))
+    block = block or max(64, min(BLOCK_ROWS, window // 2))
     offset = k_len - q_len  # query i stands at key i + offset
     pieces = []
+    shape: tuple[int, ...] = ()
     for begin in range(0, q_len, block):
         end = min(begin + block, q_len)
         first, last = max(0, offset + begin - window + 1), offset + end
-        mask = visible(
-            torch.arange(offset + begin, offset + end, device=q.device),
-            torch.arange(first, last, device=q.device),
-            window=window,
-        )
-        pieces.append(grouped(q[:, :, begin:end], k[:, :, first:last], v[:, :, first:last], mask))
+        if shape != (
+            shape := (end - begin, last - first, first > 0)
+        ):  # else the band lies as in the block before
+            queries = torch.arange(offset + begin, offset + end, device=q.device)
+            keys = torch.arange(first, last, device=q.device)
+            hidden = _hide(~visible(queries, keys, window=window), q.dtype)
+        pieces.append(grouped(q[:, :, begin:end], k[:, :, first:last], v[:, :, first:last], bias=hidden))
     return torch.cat(pieces, dim=-2)
 
 
@@ -199,6 +201,10 @@ def wide(x: Tensor) -> torch.dtype:
 
 def _future(block: int, like: Tensor) -> Tensor:
     """(block, block): 0 on and below the diagonal, the lowest number above it."""
-    table = torch.zeros(block, block, dtype=like.dtype, device=like.device)
-    above = torch.ones(block, block, dtype=torch.bool, device=like.device).triu(1)
-    return table.masked_fill_(above, torch.finfo(like.dtype).min)
+    return _hide(torch.ones(block, block, dtype=torch.bool, device=like.device).triu(1), like.dtype)
+
+
+def _hide(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """What to add to scores: the lowest number where `hidden`, else 0."""
+    table = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+    return table.masked_fill_(hidden, torch.finfo(dtype).min)
