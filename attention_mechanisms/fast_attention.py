@@ -116,7 +116,7 @@ def bands(q: Tensor, k: Tensor, v: Tensor, window: int, block: int | None = None
     q (B, H, Q, D), k, v (B, H_kv, K, D) with Q <= K -> (B, H, Q, D_v).
     """
     q_len, k_len = q.size(-2), k.size(-2)
-    block = block or max(64, min(BLOCK_ROWS, window // 2))
+    block = block or band_rows(window)
     offset = k_len - q_len  # query i stands at key i + offset
     pieces = []
     shape: tuple[int, ...] = ()
@@ -131,6 +131,11 @@ def bands(q: Tensor, k: Tensor, v: Tensor, window: int, block: int | None = None
             hidden = _hide(~visible(queries, keys, window=window), q.dtype)
         pieces.append(grouped(q[:, :, begin:end], k[:, :, first:last], v[:, :, first:last], bias=hidden))
     return torch.cat(pieces, dim=-2)
+
+
+def band_rows(window: int) -> int:
+    """Queries in one block of a band: so many that few keys are looked at for nothing."""
+    return max(64, min(BLOCK_ROWS, window // 2))
 
 
 def blocks(q: Tensor, k: Tensor, v: Tensor, block: int = BLOCK_ROWS) -> Tensor:

@@ -201,7 +201,9 @@ def _absorbs(config: GPTConfig, length: int) -> bool:
 
 def _bands(length: int, window: int) -> tuple[int, int]:
     """(pairs of query and key in all tables, keys in all slices) of `fast_attention.bands`."""
-    block = max(64, min(256, window // 2))
+    from attention_mechanisms.fast_attention import band_rows
+
+    block = band_rows(window)
     pairs = keys = 0
     for begin in range(0, length, block):
         end = min(begin + block, length)
