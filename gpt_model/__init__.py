@@ -25,6 +25,8 @@ _EXPORTS = {
     "generate": "generation",
     "stream": "generation",
     "stream_text": "generation",
+    "generate_speculative": "speculative",
+    "stream_speculative": "speculative",
     "LoadedModel": "loading",
     "load_model": "loading",
     "parameter_breakdown": "costs",

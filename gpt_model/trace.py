@@ -1,24 +1,201 @@
-"""Looking inside a model while it computes: the attention maps it really used, and what each head is worth.
+"""Looking inside a model while it computes: hooks by stable names, attention maps, and what each head is worth.
 
-A hook on each layer's attention sees that layer's input, and the same module is asked again for its
-map. Nothing of the forward pass changes, so what is shown is what was computed (law LA9).
+    with trace(model, ["blocks.*.resid_post", "blocks.3.attn.pattern"]) as store:
+        model(ids)
+    store["blocks.3.attn.pattern"]                      # (B, n_head, T, K)
+
+The idea: every intermediate result has a name that means the same in every variant, and a hook on its module keeps
+it. The forward pass is the same, to the last bit, with a cache and with padding too (law LG10); after the `with`
+nothing is left on the model, so a model that nobody looks into pays nothing. Names (`names(model)` lists them):
+
+    embed                 (B, T, n_embd)               what enters the first block: token and position
+    blocks.I.resid_pre    (B, T, n_embd)               the residual stream before block I, resid_mid between its two
+    blocks.I.resid_mid                                 halves, resid_post behind it. A post-norm block's stream is
+    blocks.I.resid_post                                what its norms give
+    blocks.I.attn.pattern (B, n_head, T, K)            the shares; K counts all tokens so far, those in a cache too
+    blocks.I.attn.heads   (B, T, n_head, head_dim)     each head's output before they are mixed
+    blocks.I.attn.out, blocks.I.mlp.out                what each half adds to the stream (before dropout)
+    final_norm            (B, T, n_embd)               what the head reads
 
 A map shows where a head looks, not whether that matters. `ablate_heads` takes a head away, by changing what enters
-the projection after the heads, and the loss tells (Michel et al. 2019, arXiv 1905.10650). Left out: the residual
-stream, MLP outputs and the logit lens.
+the projection after the heads, and the loss tells (Michel et al. 2019, arXiv 1905.10650). What each layer would
+answer: `lens`. Left out: changing what flows, other than by heads; gradients. Notebook: 03 of attention_mechanisms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt_model.gpt import GPT
-from utils.errors import UserError
+from utils.errors import UserError, closest, did_you_mean
+
+# Hooks by name ----------------------------------------------------------------------------------------
+
+
+class Point(NamedTuple):
+    """Where a named result is: a module, and what of its call: "in", "out", "heads" or "pattern"."""
+
+    module: nn.Module
+    what: str
+
+
+def points(model: GPT) -> dict[str, Point]:
+    """Every name with its place, in the order of computation."""
+    found = {"embed": Point(model.dropout, "out")}
+    for i, block in enumerate(model.blocks):
+        part: Any = block
+        found |= {
+            f"blocks.{i}.resid_pre": Point(part, "in"),
+            f"blocks.{i}.attn.pattern": Point(part.attn, "pattern"),
+            f"blocks.{i}.attn.heads": Point(part.attn.out_proj, "heads"),
+            f"blocks.{i}.attn.out": Point(part.attn, "out"),
+            f"blocks.{i}.resid_mid": Point(part.norm_2, "in") if part.pre_norm else Point(part.norm_1, "out"),
+            f"blocks.{i}.mlp.out": Point(part.mlp, "out"),
+            f"blocks.{i}.resid_post": Point(part, "out"),
+        }
+    return found | {"final_norm": Point(model.final_norm, "out")}
+
+
+def names(model: GPT) -> list[str]:
+    """The names that `trace` knows for this model."""
+    return list(points(model))
+
+
+class Store(Mapping[str, Tensor]):
+    """What a trace has kept: `store[name]` is of the newest forward pass, `passes(name)` of each, if all are kept."""
+
+    def __init__(self, chosen: Iterable[str], keep_all: bool) -> None:
+        self._kept: dict[str, list[Tensor]] = {name: [] for name in chosen}
+        self._keep_all = keep_all
+
+    def keep(self, name: str, value: Tensor) -> None:
+        """Remember a result as it is, without its gradient."""
+        if not self._keep_all:
+            self._kept[name].clear()
+        self._kept[name].append(value.detach())
+
+    def passes(self, name: str) -> list[Tensor]:
+        """One tensor a forward pass, oldest first; the newest only, unless `keep_all` was asked for."""
+        if name not in self._kept:
+            hint = did_you_mean(closest(name, self._kept))
+            raise UserError(f"the trace has not kept {name!r}: {hint}it has {', '.join(self._kept)}")
+        return self._kept[name]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if not self.passes(name):
+            raise UserError(f"{name} is not there yet: call the model inside the `with trace(...)` block")
+        return self._kept[name][-1]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+@contextmanager
+def trace(model: GPT, wanted: str | Sequence[str], *, keep_all: bool = False) -> Iterator[Store]:
+    """Within this context, keep what the model computes under the wanted names; * stands for anything.
+
+    Only calls of this thread are kept, so a model that serves others may be looked into meanwhile. `keep_all` keeps
+    every forward pass (each step of a generation) instead of the newest. Tensors are shared with the model, not
+    copied: do not write into them before the pass is over.
+
+    Raises:
+        UserError: a name that the model does not have.
+    """
+    places = points(model)
+    chosen: dict[str, Point] = {}
+    for pattern in [wanted] if isinstance(wanted, str) else wanted:
+        found = {name: place for name, place in places.items() if fnmatchcase(name, pattern)}
+        if not found:
+            hint = did_you_mean(closest(pattern, places))
+            raise UserError(f"trace: the model has no {pattern!r}: {hint}`names(model)` lists all")
+        chosen |= found
+    store, owner = Store(chosen, keep_all), threading.get_ident()
+    hooks: list[Any] = []
+    try:
+        for name, point in chosen.items():
+            hooks += _watch(point, store, name, lambda: threading.get_ident() == owner, model.config.n_head)
+        yield store
+    finally:
+        _remove(hooks)
+
+
+def _remove(hooks: Iterable[Any]) -> None:
+    for hook in hooks:
+        hook.remove()
+
+
+def _watch(point: Point, store: Store, name: str, mine: Callable[[], bool], n_head: int) -> list[Any]:
+    """Hooks that keep one result. They return nothing, so they change nothing."""
+    module, what = point
+    if what == "pattern":
+        return _watch_pattern(module, store, name, mine)
+
+    def entering(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if mine():
+            store.keep(name, inputs[0].unflatten(-1, (n_head, -1)) if what == "heads" else inputs[0])
+
+    def leaving(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if mine():
+            store.keep(name, output)
+
+    if what == "out":
+        return [module.register_forward_hook(leaving)]
+    return [module.register_forward_pre_hook(entering)]
+
+
+def _watch_pattern(attention: nn.Module, store: Store, name: str, mine: Callable[[], bool]) -> list[Any]:
+    """Ask the one call that happens anyway for its map too: asked twice, a cache would take the tokens twice."""
+    calls: list[tuple[bool, Tensor | None, int]] = []
+
+    def entering(module: nn.Module, inputs: tuple[Tensor, ...], kwargs: dict[str, Any]) -> Any:
+        if not mine():
+            return None
+        cache, time = kwargs.get("cache"), inputs[0].size(1)
+        keys = None if cache is None else cache.key_positions(time)  # a ring does not hold all, nor in order
+        calls.append((kwargs.get("need_weights", False), keys, time + (0 if cache is None else cache.length)))
+        return inputs, {**kwargs, "need_weights": True}
+
+    def leaving(module: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> Any:
+        if not mine():
+            return None
+        asked, keys, total = calls.pop()
+        y, pattern = output
+        if keys is not None and len(keys) != total:
+            pattern = pattern.new_zeros(*pattern.shape[:-1], total).index_copy_(-1, keys, pattern)
+        store.keep(name, pattern)
+        return None if asked else y  # whoever asked, an outer trace perhaps, gets both
+
+    return [
+        attention.register_forward_pre_hook(entering, with_kwargs=True),
+        attention.register_forward_hook(leaving, prepend=True),  # all other hooks see the output alone
+    ]
+
+
+@contextmanager
+def evaluating(model: GPT) -> Iterator[None]:
+    """Dropout off, then as it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+# Attention maps and heads -----------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -29,25 +206,9 @@ def attention_maps(model: GPT, ids: Tensor) -> Tensor:
     """
     if ids.dim() != 2 or ids.size(0) != 1:
         raise UserError(f"attention_maps: ids have shape {tuple(ids.shape)}: give one text, (1, tokens)")
-    maps: list[Tensor] = []
-
-    def keep(module: Any, inputs: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
-        _, weights = module.forward(inputs[0], **{**kwargs, "need_weights": True})
-        maps.append(weights[0])  # (n_head, T, T)
-
-    was_training = model.training
-    model.eval()
-    hooks: list[Any] = []
-    try:
-        for block in model.blocks:
-            attention: Any = block.attn
-            hooks.append(attention.register_forward_pre_hook(keep, with_kwargs=True))
+    with evaluating(model), trace(model, "blocks.*.attn.pattern") as store:
         model(ids.to(model.device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        model.train(was_training)
-    return torch.stack(maps)
+    return torch.stack([pattern[0] for pattern in store.values()])
 
 
 def visible_keys(model: GPT, length: int) -> Tensor:
@@ -91,8 +252,7 @@ def ablate_heads(
                 hooks.append(attention.out_proj.register_forward_pre_hook(_replace(gone, config.n_head, put)))
         yield model
     finally:
-        for hook in hooks:
-            hook.remove()
+        _remove(hooks)
 
 
 def _replace(heads: list[int], n_head: int, put: Tensor | None) -> Any:
@@ -109,24 +269,9 @@ def _replace(heads: list[int], n_head: int, put: Tensor | None) -> Any:
 @torch.no_grad()
 def head_means(model: GPT, ids: Tensor) -> Tensor:
     """The mean output of every head over all tokens of ids (B, T): (n_layer, n_head, head_dim), for `ablate_heads`."""
-    means: list[Tensor] = []
-
-    def keep(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        means.append(inputs[0].mean(dim=(0, 1)).view(model.config.n_head, -1))
-
-    was_training = model.training
-    model.eval()
-    hooks: list[Any] = []
-    try:
-        for block in model.blocks:
-            attention: Any = block.attn
-            hooks.append(attention.out_proj.register_forward_pre_hook(keep))
+    with evaluating(model), trace(model, "blocks.*.attn.heads") as store:
         model(ids.to(model.device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        model.train(was_training)
-    return torch.stack(means)
+    return torch.stack([heads.mean(dim=(0, 1)) for heads in store.values()])
 
 
 @torch.no_grad()
@@ -148,9 +293,7 @@ def loss_without_each_head(
         assert value is not None
         return float(value)
 
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         whole = loss()
         changes = torch.zeros(model.config.n_layer, model.config.n_head)
         for layer in range(model.config.n_layer):
@@ -158,5 +301,3 @@ def loss_without_each_head(
                 with ablate_heads(model, [(layer, head)], means=means):
                     changes[layer, head] = loss() - whole
         return changes
-    finally:
-        model.train(was_training)
