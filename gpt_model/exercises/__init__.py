@@ -1,8 +1,8 @@
 """The exercises and predictions of this chapter, one module a notebook; `utils.exercises` finds them here."""
 
-from gpt_model.exercises import blocks
+from gpt_model.exercises import blocks, real_weights
 
-_NOTEBOOKS = (blocks,)
+_NOTEBOOKS = (blocks, real_weights)
 
 EXERCISES = [exercise for notebook in _NOTEBOOKS for exercise in notebook.EXERCISES]
 PREDICTIONS = [prediction for notebook in _NOTEBOOKS for prediction in notebook.PREDICTIONS]
