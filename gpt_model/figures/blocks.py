@@ -25,22 +25,38 @@ LOOKS = ("-", "--", ":", "-.", (0, (1, 1)))  # readable without colours as well
 
 
 def draw_maps(
-    panels: Mapping[str, Any], xlabel: str, ylabel: str, *, limit: float | None = None, scale: str = ""
+    panels: Mapping[str, Any],
+    xlabel: str,
+    ylabel: str,
+    *,
+    limit: float | None = None,
+    scale: str = "",
+    extent: tuple[float, float, float, float] | None = None,
 ) -> Figure:
     """A map for each name, side by side, red above zero and blue below, all on one scale of ± `limit`.
 
-    `scale` are the words beside the colours; `limit` is the largest size among all values unless given.
+    `scale` are the words beside the colours; `limit` is the largest size among all values unless given; `extent`
+    is (left, right, bottom, top) where the axes are not rows and columns.
     """
     import matplotlib.pyplot as plt
     import numpy as np
+    from matplotlib.ticker import MaxNLocator
 
     grids = {name: np.asarray(values, dtype=float) for name, values in panels.items()}
     limit = limit or max(float(np.abs(grid).max()) for grid in grids.values()) or 1.0
     fig, axes = plt.subplots(1, len(grids), figsize=(1.4 + 2.9 * len(grids), 2.7), squeeze=False)
     for ax, (name, grid) in zip(axes[0], grids.items(), strict=True):
         image = ax.imshow(
-            grid, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+            grid,
+            cmap=DIVERGING,
+            vmin=-limit,
+            vmax=limit,
+            aspect="auto",
+            interpolation="nearest",
+            extent=extent,
         )
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(6, integer=True))
         ax.set(title=name, xlabel=xlabel)
         ax.title.set_fontsize(10)
         ax.grid(False)
@@ -84,10 +100,10 @@ def draw_block(orders: Mapping[str, Sequence[tuple[str, bool]]]) -> Figure:
             box = {"boxstyle": "round,pad=0.35", "fc": BOXES.get(words, "#e8e8e8"), "ec": QUIET, "lw": 0.6}
             ax.text(i, y + (0.8 if branch else 0), words, ha="center", va="center", fontsize=9, bbox=box)
             if branch and (i == 0 or not steps[i - 1][1]):  # leaves the stream
-                ax.plot([i - 0.6, i - 0.6, i - 0.4], [y, y + 0.8, y + 0.8], color=QUIET, lw=1)
+                left = i - 0.6
             if words == "+":  # comes back
+                ax.plot([left, left, i], [y, y + 0.8, y + 0.8], color=QUIET, lw=1, zorder=0)
                 ax.annotate("", (i, y + 0.22), (i, y + 0.8), arrowprops={"arrowstyle": "->", "color": QUIET})
-                ax.plot([i - 0.6, i], [y + 0.8, y + 0.8], color=QUIET, lw=1)
     ax.set(xlim=(-1.1, longest + 0.1), ylim=(-2.2 * (len(orders) - 1) - 0.5, 1.7))
     ax.axis("off")
     return fig
