@@ -27,6 +27,8 @@ _EXPORTS = {
     "stream_text": "generation",
     "generate_speculative": "speculative",
     "stream_speculative": "speculative",
+    "DecodeStep": "decode_step",
+    "quantize": "quantization",
     "LoadedModel": "loading",
     "load_model": "loading",
     "parameter_breakdown": "costs",

@@ -53,6 +53,7 @@ class QuantizedLinear(nn.Module):
     out_features: int
     in_features: int
     bias: nn.Parameter | None
+    _blocked: Any
 
     def __init__(self, in_features: int, out_features: int, bias: Tensor | None, engine: str) -> None:
         super().__init__()
@@ -90,6 +91,7 @@ class QuantizedLinear(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "QuantizedLinear":
         """After `.to(...)`: scales and middles are float32 as before, wherever they have moved."""
+        self._blocked = None
         kept = {name: value for name, value in self._buffers.items() if value is not None}
         super()._apply(fn, recurse)
         for name, before in kept.items():
@@ -114,14 +116,18 @@ class Int8Linear(QuantizedLinear):
         codes, scale = quantize_rows(weight.detach())
         self.register_buffer("codes", codes)
         self.register_buffer("scale", scale)
+        self._blocked: Tensor | None = None  # the codes as torch's kernel reads them
 
     @property
     def weight(self) -> Tensor:
         return dequantize_rows(self.codes, self.scale)
 
     def packed(self, rows: Tensor) -> Tensor:
-        # torch's kernel multiplies each output by its scale after the sum.
-        return torch.ops.aten._weight_int8pack_mm(rows.contiguous(), self.codes, self.scale.to(rows.dtype))
+        # The kernel reads columns by sixteen and past the end where they are no multiple of it (torch 2.13: a crash).
+        if self._blocked is None:
+            self._blocked = pad_columns(self.codes, self.in_features + -self.in_features % 16)
+        rows = pad_columns(rows, self._blocked.size(1)).contiguous()
+        return torch.ops.aten._weight_int8pack_mm(rows, self._blocked, self.scale.to(rows.dtype))
 
 
 class Int4Linear(QuantizedLinear):
@@ -162,11 +168,6 @@ class Int4Linear(QuantizedLinear):
         rows = pad_columns(rows, 2 * self.codes.size(1)).contiguous()
         product = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, blocked, self.group, scale_middle)
         return product[:, : self.out_features]
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "Int4Linear":
-        self._blocked = None
-        super()._apply(fn, recurse)
-        return self
 
 
 def blocked_layout(codes: Tensor, scale: Tensor, middle: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

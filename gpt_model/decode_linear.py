@@ -1,0 +1,156 @@
+"""A linear map for a few rows: the same product, its weight laid out so that reading it is all that takes time.
+
+The idea: while decoding, a weight matrix meets one row for each sequence. Each number is read once and used once (or a
+few times), so memory bounds the product, and a general matrix product, made for many rows, stays far from that bound.
+Which form comes nearest on a CPU (x86 with AVX-512, torch 2.13; figures: `results/decode.json`):
+
+    float32, eager      x @ W with W kept as (K, N); F.linear has it as (N, K)
+    bf16, or rows > 1   oneDNN's product with the weight packed beforehand into blocks
+    int8, int4          torch's packed kernels (`quantized_layers`)
+    compiled, one row   (weight * x).sum(-1): Inductor makes one loop of it that converts, multiplies and adds while
+                        it reads, whatever the precision, and reaches memory's rate
+    compiled, more      the packed product, called from the compiled code
+
+`lay_out` chooses. What is laid out anew is a second copy of the weights: a step that lives long may outlive its model.
+Left out on purpose: GPUs, whose library has such kernels (`F.linear` is taken there).
+"""
+
+import functools
+import itertools
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpt_model.int_codes import pad_columns
+from gpt_model.quantized_layers import Int4Linear, Int8Linear, QuantizedLinear
+
+
+class Transposed(nn.Module):
+    """x @ W + b with W kept as (K, N): for one float32 row the BLAS then adds up whole rows of W."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.columns, self.bias = weight.t().contiguous(), bias  # (K, N)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.size(-1))
+        y = rows @ self.columns if self.bias is None else torch.addmm(self.bias, rows, self.columns)
+        return y.view(*x.shape[:-1], -1)
+
+
+class Packed(nn.Module):
+    """oneDNN's product with a weight in its own blocked order, packed once for this number of rows."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
+        super().__init__()
+        self.blocked = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+        self.bias, self.out_features = bias, weight.size(0)
+        self.handle = next(_HANDLES)
+        _PACKED[self.handle] = self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return packed_product()(x, self.handle, self.out_features)
+        return self.product(x)
+
+    def product(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.blocked, self.bias, "none", [], "")
+
+
+_HANDLES = itertools.count()
+_PACKED: weakref.WeakValueDictionary[int, Packed] = weakref.WeakValueDictionary()
+
+
+@functools.cache
+def packed_product() -> Any:
+    """`Packed.product` as an operator that a compiled program can call: a packed weight is no tensor it knows."""
+    library = torch.library.Library("scratchbook", "DEF")
+    library.define("packed_linear(Tensor x, int handle, int outputs) -> Tensor")
+    library.impl("packed_linear", lambda x, handle, outputs: _PACKED[handle].product(x), "CPU")
+    fake = lambda x, handle, outputs: x.new_empty(*x.shape[:-1], outputs)  # noqa: E731
+    torch.library.register_fake("scratchbook::packed_linear", fake, lib=library)
+    packed_product.library = library  # type: ignore[attr-defined]  # it lives as long as its operator
+    return torch.ops.scratchbook.packed_linear.default
+
+
+class MultiplyAndSum(nn.Module):
+    """(weight * x).sum(-1), weights of any storage, sums in float32. To be compiled: eagerly it writes all products."""
+
+    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.kind = layer.kind if isinstance(layer, QuantizedLinear) else "float"
+        self.bias = cast(layer.bias, dtype)
+        if isinstance(layer, QuantizedLinear):
+            self.codes, self.scale = layer.codes, layer.scale
+            self.middle = layer.middle if isinstance(layer, Int4Linear) else None
+        else:
+            self.codes = cast(layer.weight, dtype).contiguous()
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype, wide = x.dtype, torch.promote_types(x.dtype, torch.float32)
+        x = barrier(x).to(wide)
+        if self.kind == "int4":
+            y = self.by_groups(x)
+        else:
+            y = (self.codes.to(wide) * x.unsqueeze(-2)).sum(-1)  # (…, N)
+            if self.kind == "int8":
+                y = y * self.scale
+        y = y if self.bias is None else y + self.bias
+        return barrier(y.to(dtype))
+
+    def by_groups(self, x: Tensor) -> Tensor:
+        """Σ ((code - 8) · scale + middle) · x: the sum of codes · x in each group, then the group's two numbers."""
+        assert self.middle is not None
+        x = pad_columns(x, 2 * self.codes.size(1))
+        groups = self.scale.size(1)
+        pairs = x.unflatten(-1, (groups, -1, 2))  # (…, groups, group / 2, 2)
+        codes = self.codes.unflatten(1, (groups, -1))  # (N, groups, group / 2)
+        even, odd = (pairs[..., i].unsqueeze(-4 + 1) for i in (0, 1))  # (…, 1, groups, group / 2)
+        sums = ((codes & 15).to(x.dtype) * even + (codes >> 4).to(x.dtype) * odd).sum(-1)  # (…, N, groups)
+        totals = pairs.sum((-1, -2)).unsqueeze(-2)  # (…, 1, groups)
+        return (sums * self.scale + totals * (self.middle - 8 * self.scale)).sum(-1)
+
+
+def cast(tensor: Any, dtype: torch.dtype) -> Any:
+    """A parameter as a plain tensor of this dtype, the same memory where it is that already; None stays None."""
+    return None if tensor is None else tensor.detach().to(dtype)
+
+
+def barrier(x: Tensor) -> Tensor:
+    """x itself, but written to memory before it is used.
+
+    Inductor would rather compute a norm or a GELU again for every row of the matrix that follows than store 768
+    numbers once. A view by strides needs memory to look at, so it ends the fusion; eagerly it costs nothing.
+    """
+    x = x.contiguous()
+    return torch.as_strided(x, x.size(), x.stride())
+
+
+def has_packing(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of this dtype here."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return dtype == torch.float32 or (
+        dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def lay_out(layer: nn.Module, dtype: torch.dtype, rows: int, *, compiled: bool) -> nn.Module:
+    """`layer` (nn.Linear or quantised) in the form that reads fastest for `rows` rows computed in `dtype`."""
+    quantized = isinstance(layer, Int8Linear | Int4Linear)
+    on_cpu = (layer.scale if quantized else layer.weight).device.type == "cpu"
+    if on_cpu and compiled and rows == 1:
+        return MultiplyAndSum(layer, dtype)
+    if quantized:
+        return layer
+    weight, bias = cast(layer.weight, dtype), cast(layer.bias, dtype)
+    if on_cpu and rows == 1 and dtype == torch.float32:
+        return Transposed(weight, bias)
+    if on_cpu and has_packing(dtype):
+        return Packed(weight, bias, rows)
+    plain = nn.Linear(weight.size(1), weight.size(0), bias=False, device="meta")
+    plain.weight = nn.Parameter(weight, requires_grad=False)
+    plain.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+    return plain
