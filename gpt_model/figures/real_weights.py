@@ -41,7 +41,7 @@ def draw_renaming(rows: Sequence[tuple[str, str, str, str, str]]) -> Figure:
     """One line for each tensor: their name and shape, an arrow, our name and shape; the kind gives the colour."""
     import matplotlib.pyplot as plt
 
-    fig, ax = plt.subplots(figsize=(8.4, 0.6 + 0.29 * len(rows)))
+    fig, ax = plt.subplots(figsize=(7.8, 0.6 + 0.29 * len(rows)))
     for line, (theirs, their_shape, ours, our_shape, kind) in enumerate(rows):
         box = {"boxstyle": "round,pad=0.25", "fc": KINDS[kind], "ec": "none"}
         for x, words in ((0.0, f"{theirs}  {their_shape}"), (5.6, f"{ours}  {our_shape}")):
@@ -82,7 +82,7 @@ def draw_profiles(curves: Mapping[str, Mapping[str, float]], limit: float) -> Fi
     """For each name the difference at every place, in the order of computation; the dashed line is the limit."""
     import matplotlib.pyplot as plt
 
-    fig, ax = plt.subplots(figsize=(8.4, 4.0))
+    fig, ax = plt.subplots(figsize=(7.4, 3.7))
     for i, ((name, off), look) in enumerate(zip(curves.items(), LOOKS, strict=False)):
         heights = [max(float(value), FLOOR) for value in off.values()]
         ax.plot(range(len(heights)), heights, look, ms=4, label=name, color=PALETTE[i % len(PALETTE)])
@@ -98,6 +98,7 @@ def draw_profiles(curves: Mapping[str, Mapping[str, float]], limit: float) -> Fi
     ax.yaxis.set_major_formatter(lambda value, _: "equal" if value <= FLOOR else f"{value:.0e}")
     ax.yaxis.set_minor_locator(plt.NullLocator())
     ax.set_xticks(range(len(places)), places, rotation=60, ha="right", fontsize=9)
+    ax.grid(False, axis="x")
     if len(curves) > 1:
         ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     return fig
@@ -171,8 +172,8 @@ def draw_lens(
 
     values = np.asarray(chances, dtype=float)
     bold = np.zeros(values.shape, dtype=bool) if marked is None else np.asarray(marked, dtype=bool)
-    fig, ax = plt.subplots(figsize=(0.85 * len(columns) + 1.2, 0.42 * len(rows) + 0.9))
-    image = ax.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    fig, ax = plt.subplots(figsize=(0.72 * len(columns) + 1.0, 0.36 * len(rows) + 0.8))
+    ax.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (line, place), chance in np.ndenumerate(values):
         ax.text(
             place, line, _visible(words[line][place]), ha="center", va="center", fontsize=8,
@@ -184,10 +185,11 @@ def draw_lens(
     ax.grid(False)
     ax.tick_params(length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
-    fig.colorbar(image, ax=ax, label="chance", shrink=0.9)
     return fig
 
 
-def _visible(word: str) -> str:
-    """A token as it can be printed in a cell: line ends and lone spaces shown, dollars not read as mathematics."""
-    return word.strip(" ").replace("\n", "⏎").replace("$", r"\$") or "␣"
+def _visible(word: str, longest: int = 9) -> str:
+    """A token as a cell can hold it: line ends and lone spaces shown, long ones cut, no dollar read as mathematics."""
+    word = word.strip(" ").replace("\n", "⏎") or "␣"
+    word = word if len(word) <= longest else word[: longest - 1] + "…"
+    return word.replace("$", r"\$")
