@@ -123,8 +123,8 @@ def draw_layers(
     return fig
 
 
-def draw_bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
-    """A bar for each row, divided into its parts, with the sum written at its end."""
+def draw_bars(rows: Mapping[str, Mapping[str, float]], unit: str, *, sums: bool = True) -> Figure:
+    """A bar for each row, divided into its parts, with the sum written at its end unless `sums` is False."""
     import matplotlib.pyplot as plt
 
     fig, ax = plt.subplots(figsize=(8.2, 1.3 + 0.42 * len(rows)))
@@ -134,7 +134,8 @@ def draw_bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
         lengths = [parts.get(kind, 0.0) for parts in rows.values()]
         bars = ax.barh(list(rows), lengths, left=list(starts.values()), label=kind, color=colour)
         starts = {name: starts[name] + length for name, length in zip(rows, lengths, strict=True)}
-    ax.bar_label(bars, [f"{total:,.3g}" for total in starts.values()], padding=3)
+    if sums:
+        ax.bar_label(bars, [f"{total:,.3g}" for total in starts.values()], padding=3)
     ax.set(xlabel=unit, xlim=(0, 1.12 * max(starts.values())))
     ax.invert_yaxis()
     ax.grid(False)
