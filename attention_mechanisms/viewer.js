@@ -1,7 +1,4 @@
-"use strict";
 (async () => {
-  const began = performance.now();
-  const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
   const { layers: L, heads: H, tokens, windows, numbers, sinks, kv } = data;
   const T = tokens.length, triangle = (T * (T + 1)) / 2;
@@ -24,16 +21,6 @@
   const group = (h) => Math.floor(h / (H / kv));
   const percent = (b) => (b && b < 1.275 ? "<1 %" : `${Math.round((b / 255) * 100)} %`);
 
-  // --- text: only ever set as text
-  const make = (tag, className, text) => {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
-  const clean = (t) => t.replace(/\n/g, "⏎").replace(/\t/g, "⇥")
-    .replace(/[\u0000-\u001f\u007f-\u009f]/g, "�") || "∅";
-  const label = (t) => clean(t).replace(/ /g, "·");
   const quoted = (i) => `“${label(tokens[i])}”`;
 
   // --- colours, from the style sheet, so that light and dark are said once

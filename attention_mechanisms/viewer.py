@@ -6,7 +6,8 @@ and computes none: a share is kept in one byte, off by 1/510 at most, and the su
 
 Nothing comes from another place, and nothing can be asked for: the page's own policy forbids every request and
 every script but the one whose hash it names. Tokens are data, never HTML. Works by mouse and by keyboard, in light
-and dark. The page itself is `viewer.html`, `viewer.css` and `viewer.js` beside this file.
+and dark. The page itself is `viewer.html`, `viewer.css` and `viewer.js` in `page.html`, `page.css` and `page.js`
+beside this file; `page_of` puts them together, for other viewers too.
 Left out on purpose: running a model, which `python -m gpt_model.look` does. Notebook: 02 of this chapter.
 """
 
@@ -38,6 +39,8 @@ _PARTS = Path(__file__).parent
 class AttentionView:
     """A page about attention maps. The last line of a notebook cell shows it; `save` writes the file."""
 
+    shows = "attention maps"
+
     def __init__(self, page: str, height: int = 680) -> None:
         self.page, self.height = page, height
 
@@ -48,14 +51,12 @@ class AttentionView:
     def _repr_html_(self) -> str:
         """The page in a frame of its own: its style does not leak, its script cannot reach the notebook."""
         return (
-            f'<iframe srcdoc="{html.escape(self.page)}" sandbox="allow-scripts" title="attention maps" '
+            f'<iframe srcdoc="{html.escape(self.page)}" sandbox="allow-scripts" title="{self.shows}" '
             f'style="width:100%;height:{int(self.height)}px;border:1px solid #8884;border-radius:6px"></iframe>'
         )
 
     def __repr__(self) -> str:
-        return (
-            f"AttentionView({len(self.page.encode()):,} bytes; .save('maps.html') and open it in a browser)"
-        )
+        return f"{type(self).__name__}({len(self.page.encode()):,} bytes; .save('page.html') and open it in a browser)"
 
 
 def show_attention(
@@ -141,7 +142,7 @@ def attention_viewer(
         ],
         "maps": base64.b64encode(zlib.compress(quantise(maps), 9)).decode(),
     }
-    page = _page(title, data)
+    page = page_of(title, data, Path(__file__).with_suffix(""))
     size = len(page.encode())
     if size > max_bytes:
         raise UserError(
@@ -187,18 +188,27 @@ def _windows(window: int | Sequence[int | None] | None, layers: int) -> list[int
     return windows
 
 
-def _page(title: str, data: object) -> str:
-    """The template with its parts in it. The policy: no request at all, and this one script."""
-    script = (_PARTS / "viewer.js").read_text(encoding="utf-8")
+def page_of(title: str, data: object, parts: Path) -> str:
+    """One self-contained page: `page.html`, `.css` and `.js` beside this file with those of `parts` in them.
+
+    The policy: no request at all, and this one script. `data` is found by the script as JSON in the element "data".
+    """
+
+    def both(kind: str) -> str:
+        own = parts.with_name(f"{parts.name}.{kind}").read_text(encoding="utf-8")
+        return (_PARTS / f"page.{kind}").read_text(encoding="utf-8") + own
+
+    script = both("js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return Template((_PARTS / "viewer.html").read_text(encoding="utf-8")).substitute(
+    return Template((_PARTS / "page.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title.encode("utf-8", "replace").decode()),
         policy=policy,
-        style=(_PARTS / "viewer.css").read_text(encoding="utf-8"),
+        style=both("css"),
+        body=parts.with_name(f"{parts.name}.html").read_text(encoding="utf-8"),
         data=_json_in_html(data),
         script=script,
     )

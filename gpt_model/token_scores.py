@@ -7,7 +7,7 @@ model's own, before any temperature, cut or penalty, so that texts drawn in diff
     rank              1 for the likeliest token
     entropy           nats the model was unsure by before it saw the token; ln V if it knew nothing
 
-Left out: what each layer would have said (the logit lens).
+What each layer would have said: `lens`.
 """
 
 import math
@@ -52,7 +52,7 @@ def score_tokens(
     try:
         scores: list[TokenScore] = []
         for logits in _logits_before_each(model, [*prompt, *new], len(prompt)):
-            scores += _scores(logits, new[len(scores) : len(scores) + len(logits)], alternatives)
+            scores += scores_of(logits, new[len(scores) : len(scores) + len(logits)], alternatives)
         return scores
     finally:
         model.train(was_training)
@@ -72,7 +72,8 @@ def _logits_before_each(model: GPT, text: list[int], start: int) -> Iterator[Ten
         yield model(window, last_only=True).logits[0]
 
 
-def _scores(logits: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenScore]:
+def scores_of(logits: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenScore]:
+    """What logits (T, V) say of the T ids that came where each row guessed."""
     log_probs = logits.float().log_softmax(dim=-1)  # (T, V)
     own = log_probs.gather(1, torch.tensor(ids, device=logits.device)[:, None])
     ranks = (log_probs > own).sum(dim=-1) + 1

@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+from browser_pages import browser, open_page  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).resolve().parents[1]
 # Chainlit looks once, when it is imported, for the folder it may write into.
