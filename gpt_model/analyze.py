@@ -10,6 +10,7 @@ stand behind its name, those of the analysis anywhere. `analysis` gives the numb
 
 Sources of the numbers: `costs` (parameters, FLOPs), `memory` (training, decoding), `mfu` (what a machine's peak would
 allow). Left out on purpose: time, which has to be measured.
+Notebook: 02 of this chapter.
 """
 
 import math

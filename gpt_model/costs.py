@@ -10,6 +10,7 @@ more products of the same size, one for A and one for B.
 
 Left out on purpose: memory (`memory`), the share of a machine's peak (`mfu`), and both of these for two models side
 by side (`analyze`).
+Notebook: 02 of this chapter.
 """
 
 import argparse

@@ -5,6 +5,7 @@ live here. GELU: Hendrycks and Gimpel 2016 (arXiv 1606.08415). GPT-2's released 
 with the tanh approximation, and loading them into the exact (erf) form gives slightly wrong logits, so
 both have names. ReLU: Vaswani et al. 2017 (arXiv 1706.03762, section 3.3). ReLU²: So et al. 2021 (arXiv 2109.08668).
 SwiGLU and GEGLU: Shazeer 2020 (arXiv 2002.05202, section 2).
+Notebook: 01 of this chapter.
 """
 
 import torch.nn.functional as F

@@ -9,6 +9,8 @@ name, and positions, norm and feed-forward layer from the configuration. Left ou
 (chapter pretraining) and the generation loop (`generation.py`).
 
     python -m gpt_model.gpt            a tour: counts, a few tokens, the caches of all attentions
+
+Notebooks: 01 and 02 of this chapter.
 """
 
 if __name__ == "__main__":  # first of all, so that --help need not wait for torch, and there is one class GPT

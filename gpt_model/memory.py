@@ -19,6 +19,7 @@ Tested against the bytes that torch's CPU allocator really hands out, in `tests/
 gradients, optimizer state and decoding exactly, activations to 2 %, the peak of a whole step to 10 %. Left out on
 purpose: dropout (a mask more at each place), checkpointing, autocast, and what an allocator adds. Not measured on a
 GPU, whose fused RMSNorm keeps less.
+Notebook: 02 of this chapter.
 """
 
 from dataclasses import dataclass

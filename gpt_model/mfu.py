@@ -15,6 +15,7 @@ The peak must be true to the precision and *dense*: data sheets print the double
 large type. A GPU of GeForce or Ada is counted with float32 sums, as training uses. A machine that is not in the table
 has "peak unknown", and no utilisation: a guess would look like a measurement. Left out on purpose: measuring a peak (a
 CPU's is measured by `pretraining.benchmark`), and the FLOPs of recomputed activations, which are the H in HFU.
+Notebook: 02 of this chapter.
 """
 
 import re

@@ -8,6 +8,7 @@ normalises each group by itself (Wu and He 2018, arXiv 1803.08494, section 3).
 All work on one token at a time, so they cannot leak the future. Subtle: `torch.nn.GroupNorm` takes (B, C, T) and
 averages over T as well; in a language model that lets every token see the whole text, the future included.
 Left out on purpose: BatchNorm, which mixes tokens and rows.
+Notebook: 01 of this chapter.
 """
 
 import torch

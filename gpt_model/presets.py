@@ -8,6 +8,7 @@ Sources: GPT-2, Radford et al. 2019, table 2. Llama 2 7B: arXiv 2307.09288. Llam
 its released configuration. Mistral 7B: arXiv 2310.06825, table 1. DeepSeek-V2-Lite: arXiv 2405.04434, appendix B.
 Left out on purpose: mixtures of experts, so the DeepSeek shapes have that model's attention and a dense
 feed-forward layer.
+Notebook: 02 of this chapter.
 """
 
 from typing import Any
