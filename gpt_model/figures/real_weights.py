@@ -116,8 +116,7 @@ def draw_fingerprints(panels: Mapping[str, Any], places: Sequence[str], columns:
     )
     for ax in axes.flat[len(panels) :]:
         ax.axis("off")
-    colours = plt.get_cmap("YlOrRd").copy()
-    colours.set_bad("white")
+    colours = plt.get_cmap("YlOrRd").with_extremes(bad="white")
     for ax, (name, values) in zip(axes.flat, panels.items(), strict=False):
         off = np.asarray(values, dtype=float)
         shown = np.ma.masked_where(off <= 0, off)
