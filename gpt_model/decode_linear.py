@@ -47,32 +47,41 @@ class Packed(nn.Module):
         super().__init__()
         self.blocked = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
         self.bias, self.out_features = bias, weight.size(0)
-        self.handle = next(_HANDLES)
-        _PACKED[self.handle] = self
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
-            return packed_product()(x, self.handle, self.out_features)
-        return self.product(x)
-
-    def product(self, x: Tensor) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(x, self.blocked, self.bias, "none", [], "")
 
 
+class Opaque(nn.Module):
+    """A linear map that a compiled program calls as it is: a packed weight is no tensor that a compiler knows."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.out_features, self.handle, self.operator = layer.out_features, next(_HANDLES), opaque_operator()
+        self.layer = [layer]  # in a list: not for the compiler to look into
+        _LAYERS[self.handle] = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.operator(x, self.handle, self.out_features)
+
+
 _HANDLES = itertools.count()
-_PACKED: weakref.WeakValueDictionary[int, Packed] = weakref.WeakValueDictionary()
+_LAYERS: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
 
 
 @functools.cache
-def packed_product() -> Any:
-    """`Packed.product` as an operator that a compiled program can call: a packed weight is no tensor it knows."""
+def opaque_operator() -> Any:
+    """The operator behind `Opaque`, registered with torch at first use."""
     library = torch.library.Library("scratchbook", "DEF")
-    library.define("packed_linear(Tensor x, int handle, int outputs) -> Tensor")
-    library.impl("packed_linear", lambda x, handle, outputs: _PACKED[handle].product(x), "CPU")
+    library.define("linear(Tensor x, int handle, int outputs) -> Tensor")
+    library.impl("linear", lambda x, handle, outputs: _LAYERS[handle](x), "CPU")
     fake = lambda x, handle, outputs: x.new_empty(*x.shape[:-1], outputs)  # noqa: E731
-    torch.library.register_fake("scratchbook::packed_linear", fake, lib=library)
-    packed_product.library = library  # type: ignore[attr-defined]  # it lives as long as its operator
-    return torch.ops.scratchbook.packed_linear.default
+    torch.library.register_fake("scratchbook::linear", fake, lib=library)
+    _LIBRARIES.append(library)
+    return torch.ops.scratchbook.linear.default
+
+
+_LIBRARIES: list[Any] = []  # an operator lives as long as its library
 
 
 class MultiplyAndSum(nn.Module):
@@ -143,14 +152,20 @@ def lay_out(layer: nn.Module, dtype: torch.dtype, rows: int, *, compiled: bool) 
     on_cpu = (layer.scale if quantized else layer.weight).device.type == "cpu"
     if on_cpu and compiled and rows == 1:
         return MultiplyAndSum(layer, dtype)
-    if quantized:
-        return layer
-    weight, bias = cast(layer.weight, dtype), cast(layer.bias, dtype)
-    if on_cpu and rows == 1 and dtype == torch.float32:
-        return Transposed(weight, bias)
-    if on_cpu and has_packing(dtype):
-        return Packed(weight, bias, rows)
-    plain = nn.Linear(weight.size(1), weight.size(0), bias=False, device="meta")
-    plain.weight = nn.Parameter(weight, requires_grad=False)
-    plain.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-    return plain
+    if not quantized:
+        weight, bias = cast(layer.weight, dtype), cast(layer.bias, dtype)
+        if on_cpu and rows == 1 and dtype == torch.float32:
+            return Transposed(weight, bias)
+        if on_cpu and has_packing(dtype):
+            layer = Packed(weight, bias, rows)
+        else:
+            return plain_linear(weight, bias)
+    return Opaque(layer) if on_cpu and compiled else layer
+
+
+def plain_linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """An nn.Linear around a weight (N, K) that is there already."""
+    layer = nn.Linear(weight.size(1), weight.size(0), bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+    return layer

@@ -16,6 +16,8 @@ Left out on purpose: more than one token at a time (a prefill is the model's), a
 """
 
 import copy
+import itertools
+import types
 import warnings
 from typing import Any
 
@@ -26,7 +28,7 @@ from attention_mechanisms.grouped_query import GroupedQueryAttention
 from attention_mechanisms.kv_cache import FullKVCache, KVCache
 from attention_mechanisms.multi_head import MultiHeadAttention
 from gpt_model.decode_attention import StepAttention, StepLayer, layers_of, place_of
-from gpt_model.decode_linear import cast, lay_out
+from gpt_model.decode_linear import cast, lay_out, plain_linear
 from gpt_model.gpt import GPT
 from gpt_model.quantized_layers import Int8Embedding, QuantizedLinear
 from utils.errors import UserError
@@ -59,7 +61,7 @@ class DecodeStep:
         self.program: Any = None
         if compile and not self.reason and compiler_found(model.device):
             self.program = torch.compile(
-                static_step, dynamic=False, fullgraph=True, options=compile_options()
+                own_code(static_step), dynamic=False, fullgraph=True, options=compile_options()
             )
         self.model = laid_out(model, self.dtype, self.rows, compiled=self.compiled)
         if cache is not None:
@@ -174,9 +176,7 @@ def laid_out(model: GPT, dtype: torch.dtype, rows: int, *, compiled: bool) -> GP
     if isinstance(new.token_embedding, Int8Embedding):
         new.token_embedding.like = new.token_embedding.like.to(dtype)
     elif new.head is None:  # tied: the table is read by rows and as a whole
-        head = nn.Linear(1, 1, bias=False, device="meta")
-        head.weight = nn.Parameter(new.token_embedding.weight, requires_grad=False)
-        new.head = lay_out(head, dtype, rows, compiled=compiled)
+        new.head = lay_out(plain_linear(new.token_embedding.weight), dtype, rows, compiled=compiled)
     return new
 
 
@@ -216,8 +216,17 @@ def compiler_found(device: torch.device) -> bool:
     return True
 
 
+def own_code(function: Any) -> Any:
+    """The same function with a code object of its own: torch keeps compiled programs, and counts them, by that."""
+    name = f"{function.__name__}_{next(_NUMBERS)}"  # equal code objects would count as one
+    return types.FunctionType(function.__code__.replace(co_name=name), function.__globals__, name)
+
+
+_NUMBERS = itertools.count()
+
+
 def compile_options() -> dict[str, Any]:
-    """Inductor's settings for the step."""
+    """What torch.compile is told. A step's model never changes, so its hundreds of attributes need no looking at."""
     return {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}
 
 
