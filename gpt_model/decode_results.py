@@ -12,7 +12,9 @@ Notebook: `05_generation_engine.ipynb`.
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,29 +61,55 @@ def where_measured(name: str, folder: Path = RESULTS) -> str:
     return f"`{result.get('command')}`, {threads}{machine or 'an unknown machine'}, {str(result.get('date'))[:10]}"
 
 
-def comparisons(
-    figures: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every comparison in a file with the names that lead to it, in order."""
-    own = figures.get("candidates")
-    if "baseline" in figures and isinstance(own, Mapping) and figures["baseline"] in own:
-        yield " ".join(path), figures
+@dataclass(frozen=True)
+class Comparison:
+    """Candidates that were timed in turn: where in the file, milliseconds, and × as fast as the first (range)."""
+
+    where: str
+    first: str
+    milliseconds: dict[str, float]
+    ratios: dict[str, tuple[float, float, float]]  # median, lowest, highest of the rounds; none for the first
+
+
+def comparisons(figures: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Comparison]:
+    """Every comparison in a file, in order: a table of rows that each have a `median_s`, under whatever names."""
+    rows = figures.get("candidates", figures)
+    if _timed(rows):
+        base = figures.get("baseline", next(iter(rows)))
+        others = {name: _ratio(rows[base], row) for name, row in rows.items() if name != base}
+        ratios = {name: ratio for name, ratio in others.items() if ratio}
+        yield Comparison(
+            " ".join(path), base, {name: row["median_s"] * 1e3 for name, row in rows.items()}, ratios
+        )
         return
     for key, value in figures.items():
         if isinstance(value, Mapping):
             yield from comparisons(value, (*path, str(key)))
 
 
+def _timed(rows: Any) -> bool:
+    if not isinstance(rows, Mapping) or len(rows) < 2:
+        return False
+    return all(isinstance(row, Mapping) and "median_s" in row for row in rows.values())
+
+
+def _ratio(base: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """× as fast as the base: as the file says, or round by round from the seconds; None where it has neither."""
+    if "speedup" in own:
+        ratio = own["speedup"]
+        return ratio, own.get("speedup_min", ratio), own.get("speedup_max", ratio)
+    one, other = base.get("seconds", []), own.get("seconds", [])
+    if not one or len(one) != len(other):
+        return None
+    rounds = [a / b for a, b in zip(one, other, strict=True)]
+    return statistics.median(rounds), min(rounds), max(rounds)
+
+
 def speedups(name: str, folder: Path = RESULTS) -> dict[str, tuple[float, float, float]]:
     """Candidate -> how many times as fast as the one it was compared with: median, lowest and highest of the rounds."""
     result = read(name, folder)
-    found = {}
-    for where, comparison in comparisons(result["figures"] if result else {}):
-        for candidate, row in comparison["candidates"].items():
-            if candidate != comparison["baseline"] and "speedup" in row:
-                low, high = row.get("speedup_min", row["speedup"]), row.get("speedup_max", row["speedup"])
-                found[f"{where}: {candidate}"] = (row["speedup"], low, high)
-    return found
+    found = comparisons(result["figures"] if result else {})
+    return {f"{own.where}: {candidate}": ratio for own in found for candidate, ratio in own.ratios.items()}
 
 
 def verdict(low: float, high: float) -> str:
@@ -99,14 +127,13 @@ def speed_table(name: str, folder: Path = RESULTS) -> str:
     if result is None:
         return not_measured(name)
     rows = []
-    for where, comparison in comparisons(result["figures"]):
-        base = comparison["baseline"]
-        for candidate, row in comparison["candidates"].items():
-            ratio, says = "1", "compared with"
-            if candidate != base and "speedup" in row:
-                low, high = row.get("speedup_min", row["speedup"]), row.get("speedup_max", row["speedup"])
-                ratio, says = f"{row['speedup']:.2f} ({low:.2f} to {high:.2f})", verdict(low, high)
-            rows.append([where, candidate, f"{row['median_s'] * 1e3:,.2f}", ratio, says])
+    for own in comparisons(result["figures"]):
+        for candidate, milliseconds in own.milliseconds.items():
+            says = ["1", "compared with"] if candidate == own.first else ["not compared", ""]
+            if candidate in own.ratios:
+                ratio, low, high = own.ratios[candidate]
+                says = [f"{ratio:.2f} ({low:.2f} to {high:.2f})", verdict(low, high)]
+            rows.append([own.where, candidate, f"{milliseconds:,.2f}", *says])
     return markdown_table(["measured", "", "ms, median", "× as fast (range)", ""], rows)
 
 

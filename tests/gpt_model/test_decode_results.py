@@ -63,6 +63,25 @@ def test_a_real_comparison_is_read_back(tmp_path):
     assert results.speedups("decode", tmp_path)["here: two"][0] == timed["candidates"]["two"]["speedup"]
 
 
+def test_rows_without_a_ratio_are_compared_round_by_round_with_the_first(tmp_path):
+    rows = {
+        "theirs": {"median_s": 0.4, "seconds": [0.4, 0.4, 0.6]},
+        "ours": {"median_s": 0.2, "seconds": [0.2, 0.1, 0.2]},
+    }
+    put(tmp_path, "decode", {"batch 1": rows, "note": {"median_s": 1.0}})
+    assert results.speedups("decode", tmp_path) == {"batch 1: ours": pytest.approx((3.0, 2.0, 4.0))}
+    assert "| batch 1 | ours | 200.00 | 3.00 (2.00 to 4.00) | faster |" in results.speed_table(
+        "decode", tmp_path
+    )
+
+
+def test_rows_of_unequal_rounds_have_times_and_no_ratio(tmp_path):
+    rows = {"a": {"median_s": 0.4, "seconds": [0.4]}, "b": {"median_s": 0.2}}
+    put(tmp_path, "decode", {"x": rows})
+    assert results.speedups("decode", tmp_path) == {}
+    assert "| x | b | 200.00 | not compared |  |" in results.speed_table("decode", tmp_path)
+
+
 def test_waits_and_perplexities_are_tables(tmp_path):
     wait = {"others": 15, "alone_s": 0.02, "beside_s": 0.05, "ratio": 2.5}
     put(
