@@ -95,15 +95,9 @@ PAD = Exercise(
     ),
     mistakes={
         "on the right": Mistake(
-            """
-def pad_left(prompts):
-    width = max(len(prompt) for prompt in prompts)
-    missing = [width - len(prompt) for prompt in prompts]
-    ids = [list(prompt) + [0] * n for n, prompt in zip(missing, prompts)]
-    mask = [[1] * (width - n) + [0] * n for n in missing]
-    positions = [list(range(width - n)) + [0] * n for n in missing]
-    return ids, mask, positions
-""",
+            PAD_SOLUTION.replace("[0] * n + list(prompt)", "list(prompt) + [0] * n")
+            .replace("[0] * n + [1] * (width - n)", "[1] * (width - n) + [0] * n")
+            .replace("[0] * n + list(range(width - n))", "list(range(width - n)) + [0] * n"),
             "you padded on the right: that is for training. Here the last place would be padding, and the next token "
             "would be asked of it",
         ),
@@ -123,10 +117,6 @@ def pad_left(prompts):
         "cut": Mistake(
             PAD_SOLUTION.replace("max(", "min(").replace("list(prompt)", "list(prompt)[:width]"),
             "you cut all prompts to the shortest: nothing of a prompt may be lost",
-        ),
-        "begins at 1": Mistake(
-            PAD_SOLUTION.replace("list(range(width - n))", "list(range(1, width - n + 1))"),
-            "you gave the first token position 1: that is the second embedding, positions begin at 0",
         ),
     },
     probes=lambda: [([[5, 6, 7], [8, 9]],), ([[4], [1, 2, 3, 4, 5], [6, 7, 8]],)],
@@ -225,10 +215,6 @@ OCCUPANCY = Exercise(
         "everybody at once": Mistake(
             OCCUPANCY_SOLUTION.replace(" and len(writing) < places", ""),
             "you let everybody in: the cache has only so many places",
-        ),
-        "one at a time": Mistake(
-            OCCUPANCY_SOLUTION.replace("< places", "< 1"),
-            "you served one after another: the weights are then read anew for every single token",
         ),
         "a step lost": Mistake(
             OCCUPANCY_SOLUTION.replace(
