@@ -329,8 +329,8 @@ PREDICTIONS = [
     ),
     Prediction(
         "trap_factor",
-        0.4 * 0.97 / (0.5 * 0.25),
+        0.4 * 0.97 / (0.5 * 0.3),
         "times as likely",
-        "0.4 · 0.97 against 0.5 · 0.25: the better first word is not the beginning of the better text.",
+        "0.4 · 0.97 against 0.5 · 0.3: the better first word is not the beginning of the better text.",
     ),
 ]

@@ -62,7 +62,9 @@ def draw_bars(
         edges = [BLUE if token in stay else QUIET for token in shares]
         ax.bar(list(shares), list(shares.values()), color=colours, edgecolor=edges, linewidth=0.8)
         ax.set_title(name, fontsize=10, loc="left")
-        ax.tick_params(axis="x", rotation=60 if most > 6 else 0, labelsize=9)
+        ax.tick_params(axis="x", labelsize=9)
+        if max(map(len, shares)) * len(shares) > 24:  # words that would not fit side by side
+            plt.setp(ax.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor")
         ax.grid(axis="x", visible=False)
     for row in axes:
         row[0].set_ylabel(ylabel)
@@ -119,7 +121,7 @@ def draw_tree(
     import matplotlib.pyplot as plt
 
     leaves = [(a, b) for a in first for b in second[a]]
-    fig, ax = plt.subplots(figsize=(8.0, 0.6 + 0.27 * len(leaves)))
+    fig, ax = plt.subplots(figsize=(6.6, 0.5 + 0.24 * len(leaves)))
     heights = {leaf: -float(i) for i, leaf in enumerate(leaves)}
     middle = {a: sum(heights[a, b] for b in second[a]) / len(second[a]) for a in first}
     root = sum(middle.values()) / len(middle)
@@ -147,12 +149,12 @@ def draw_texts(
     errors: Mapping[str, Sequence[float]] | None = None,
     joined: Collection[str] = (),
     labels: Mapping[str, Sequence[str]] | None = None,
-    best: str = "",
+    log: str = "",
 ) -> Figure:
     """Texts, or ways to write them, as points: (xs, ys) for each group; a line through those that are `joined`.
 
-    `errors` are half-widths of a vertical bar at each point; `labels` are written beside the points; `best` names the
-    corner in which one would like to be.
+    `errors` are half-widths of a vertical bar at each point; `labels` are written beside the points, those of the
+    first group at their left; `log` names the logarithmic axes ("x", "y", "xy").
     """
     import matplotlib.pyplot as plt
 
@@ -162,20 +164,17 @@ def draw_texts(
             list(xs), list(ys), yerr=(errors or {}).get(name), fmt=MARKS[i % len(MARKS)], ms=6, label=name,
             color=PALETTE[i % len(PALETTE)], ls="-" if name in joined else "none", lw=1, elinewidth=0.8,
         )  # fmt: skip
-        for x, y, words in zip(xs, ys, (labels or {}).get(name, ()), strict=False):
-            ax.annotate(words, (x, y), (6, 4), textcoords="offset points", fontsize=8, color=QUIET)
+        for place, (x, y, words) in enumerate(zip(xs, ys, (labels or {}).get(name, ()), strict=False)):
+            side, up = ("right", -6) if i == 0 else ("left", 6), 4 if i == 0 or place % 2 == 0 else -10
+            ax.annotate(
+                words, (x, y), (side[1], up), textcoords="offset points", ha=side[0], fontsize=8, color=QUIET
+            )  # fmt: skip
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    if best:
-        ax.annotate(
-            best,
-            (0.98, 0.97),
-            xycoords="axes fraction",
-            ha="right",
-            va="top",
-            fontsize=9,
-            color=QUIET,
-            style="italic",
-        )
+    if "x" in log:
+        ax.set_xscale("log")
+    if "y" in log:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.legend(fontsize=9)
     return fig
 

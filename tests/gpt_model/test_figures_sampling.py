@@ -68,12 +68,12 @@ def test_a_tree_has_an_edge_for_each_word_and_names_its_paths():
 def test_texts_are_points_with_errors_labels_and_a_line_where_asked():
     ax = figures.draw_texts(
         {"heat": ([1, 2], [3, 4]), "real": ([5], [6])}, "x", "y",
-        errors={"heat": [0.1, 0.2]}, joined=["heat"], labels={"heat": ["cold", "hot"]}, best="good",
+        errors={"heat": [0.1, 0.2]}, joined=["heat"], labels={"heat": ["cold", "hot"], "real": ["true"]}, log="y",
     ).axes[0]  # fmt: skip
     heat, real = (container.lines[0] for container in ax.containers)
     assert list(heat.get_xdata()) == [1, 2] and list(real.get_ydata()) == [6]
     assert heat.get_linestyle() == "-" and real.get_linestyle() == "None"
-    assert texts(ax) == ["cold", "hot", "good"]
+    assert texts(ax) == ["cold", "hot", "true"] and ax.get_yscale() == "log" and ax.get_xscale() == "linear"
 
 
 def test_surprise_has_a_panel_for_each_text_and_its_mean():
