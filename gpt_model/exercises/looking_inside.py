@@ -253,6 +253,15 @@ def _check_attribution(answer: Answer) -> None:
             torch.allclose(double, torch.cat((found, found)) / 2, atol=1e-9),
             "a part that is written in two halves counts as two halves: all parts share one scale",
         )
+        silent = answer(torch.cat((parts, torch.zeros(1, width).double())), gain, right, wrong)
+        require(bool(silent[-1].abs() < 1e-9), "a part that has written nothing has no share")
+        size = (stream.square().mean() + 1e-5).sqrt()
+        require(
+            torch.allclose(
+                found, torch.stack([p @ (gain * (right - wrong)) for p in parts]) / size, atol=1e-9
+            ),
+            "a part's share is its own product with the direction from wrong to right, over the size of the whole",
+        )
 
 
 ATTRIBUTION_STUB = '''

@@ -1,7 +1,7 @@
-"""The pictures of notebook 06: a text coloured by surprise, what each layer says, what each part adds to the stream.
+"""The pictures of notebook 06: a text coloured by surprise, guesses, what each part adds to the stream and the answer.
 
 They take plain numbers, names and tensors and return a matplotlib figure; what is drawn is computed in the notebook,
-never here. matplotlib is imported on use. Maps and lines are those of the neighbours. Left out: style
+never here. matplotlib is imported on use. Maps, lines and the lens are those of the neighbours. Left out: style
 (`utils.plotting`); the page that answers to the mouse (`lens_viewer`).
 Notebook: `06_looking_inside.ipynb`.
 """
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attention_mechanisms.figures.latent import draw_lines
-from gpt_model.figures.blocks import draw_maps
+from gpt_model.figures.blocks import draw_curves, draw_maps
+from gpt_model.figures.real_weights import draw_lens
 from utils.plotting import PALETTE
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "draw_against",
     "draw_bars",
+    "draw_curves",
     "draw_guesses",
     "draw_lens",
     "draw_lines",
@@ -35,22 +37,12 @@ __all__ = [
 
 BLUE, ORANGE = PALETTE[0], PALETTE[1]
 QUIET = "#555555"
-LOOKS = ("-o", "--s", ":^", "-.D")
 
 
 def _visible(word: str, longest: int = 10) -> str:
     """As a cell can hold it: long ones cut, and no dollar read as mathematics."""
     word = word if len(word) <= longest else word[: longest - 1] + "…"
     return word.replace("$", r"\$")
-
-
-def _scale(ax: Any, colours: Any, top: float, words: str) -> None:
-    """A bar of these colours from 0 to `top`."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    drawn = ScalarMappable(Normalize(0, top), ListedColormap(colours))
-    ax.figure.colorbar(drawn, ax=ax, label=words, pad=0.01, aspect=12)
 
 
 def draw_strips(
@@ -66,6 +58,8 @@ def draw_strips(
     Lines hold about `width` letters; all rows share one scale from 0 to `top`, and what is above it is darkest.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
 
     colours = plt.get_cmap("Reds")
     places: list[tuple[float, float, str, float, bool]] = []  # x, line, word, value, framed
@@ -93,45 +87,8 @@ def draw_strips(
         ax.text(0, y, name, fontsize=10, fontweight="bold", va="center")
     ax.set(xlim=(-0.3, width + 8), ylim=(line - 0.7, -0.7))
     ax.axis("off")
-    _scale(ax, colours(np.linspace(0, 0.85, 64)), top, scale)
-    return fig
-
-
-def draw_lens(
-    columns: Sequence[str],
-    came: Sequence[str],
-    rows: Mapping[str, tuple[Sequence[str], Sequence[float]]],
-) -> Figure:
-    """What each layer would say (rows, first below) at each place (columns): its likeliest token, bluer if surer.
-
-    `columns` are the tokens read, `came` those that followed; a cell that names the one that came is in bold, framed.
-    """
-    import matplotlib.pyplot as plt
-
-    colours = plt.get_cmap("Blues")
-    fig, ax = plt.subplots(figsize=(0.6 + 0.92 * len(columns), 1.0 + 0.42 * len(rows)))
-    for y, (words, chances) in enumerate(rows.values()):
-        for x, (word, chance) in enumerate(zip(words, chances, strict=True)):
-            right = word == came[x]
-            edge: Any = {"ec": ORANGE, "lw": 2} if right else {"ec": "white", "lw": 0.5}
-            ax.add_patch(plt.Rectangle((x - 0.47, y - 0.44), 0.94, 0.88, fc=colours(0.8 * chance), **edge))
-            ax.text(
-                x, y, _visible(word), ha="center", va="center", fontsize=8,
-                color="white" if chance > 0.7 else "black", fontweight="bold" if right else "normal",
-            )  # fmt: skip
-    ax.set(xlim=(-0.55, len(columns) - 0.45), ylim=(-0.6, len(rows) - 0.4))
-    ax.set_xticks(range(len(columns)), [_visible(word) for word in columns], fontsize=9)
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set(xlabel="token read", ylabel="read after")
-    above = ax.secondary_xaxis("top")
-    above.set_xticks(range(len(came)), [_visible(word) for word in came], fontsize=9, fontweight="bold")
-    above.set_xlabel("token that came next")
-    for axis in (ax, above):
-        axis.tick_params(length=0)
-        for spine in axis.spines.values():
-            spine.set_visible(False)
-    ax.grid(False)
-    _scale(ax, colours(np.linspace(0, 0.8, 64)), 1.0, "probability")
+    drawn = ScalarMappable(Normalize(0, top), ListedColormap(colours(np.linspace(0, 0.85, 64))))
+    fig.colorbar(drawn, ax=ax, label=scale, pad=0.01, aspect=12)
     return fig
 
 
@@ -209,7 +166,7 @@ def draw_bars(bars: Mapping[str, float], xlabel: str, marked: Sequence[str] = ()
 
     fig, ax = plt.subplots(figsize=(7.6, 0.8 + 0.3 * len(bars)))
     drawn = ax.barh(list(bars), list(bars.values()), color=[ORANGE if n in marked else BLUE for n in bars])
-    ax.bar_label(drawn, [f"{value:+.2f}" for value in bars.values()], padding=3, fontsize=9)
+    ax.bar_label(drawn, [f"{value:.2f}" for value in bars.values()], padding=3, fontsize=9)
     ax.axvline(0, color=QUIET, lw=0.8)
     ax.margins(x=0.15)
     ax.invert_yaxis()
@@ -234,9 +191,10 @@ def draw_sum(steps: Mapping[str, float], xlabel: str, total: str = "sum") -> Fig
     ax.annotate(f"{at:+.2f}", (max(at, 0.0), len(steps)), (4, 0), textcoords="offset points", va="center",
                 fontsize=9)  # fmt: skip
     ax.set_yticks(range(len(steps) + 1), [*steps, total])
+    ends = np.cumsum([0.0, *steps.values()])
+    room = 0.1 * (ends.max() - ends.min())
     ax.axvline(0, color=QUIET, lw=0.8)
-    ax.margins(x=0.14)
-    ax.set(ylim=(len(steps) + 0.5, -0.5), xlabel=xlabel)
+    ax.set(xlim=(ends.min() - room / 2, ends.max() + room), ylim=(len(steps) + 0.5, -0.5), xlabel=xlabel)
     ax.grid(False, axis="y")
     return fig
 
