@@ -29,6 +29,8 @@ _EXPORTS = {
     "stream_speculative": "speculative",
     "DecodeStep": "decode_step",
     "quantize": "quantization",
+    "logit_lens": "lens",
+    "surprise": "lens",
     "LoadedModel": "loading",
     "load_model": "loading",
     "parameter_breakdown": "costs",

@@ -4,7 +4,8 @@
     python -m gpt_model.speculative ckpt=RUN draft=SMALLER_RUN draft_tokens=[3]
 
 Drafts, several with a comma: `ngram` (a table counted on `corpus`, as many texts as `documents` says), `lookup` (the
-text itself), `layers:N` (the model's own first layers), or a checkpoint with the same tokenizer. Prompts are the
+text itself), `layers:N` (the model's own first layers), a checkpoint with the same tokenizer, or `none`, which never
+guesses: what the loop itself costs or saves beside the engine, so that a draft gets no credit for it. Prompts are the
 beginnings of texts that come after those the table has seen. Greedy ids are compared with plain ones before any
 clock runs; each way of writing gives equally many tokens. What a draft gains is the ratio of the two times, beside
 the share of guesses that were kept and the tokens each pass of the model gave. Left out: quality, which is that of
@@ -38,7 +39,7 @@ class SpeculativeBenchmarkConfig:
 
     ckpt: str = _key("assets", "the model: assets, last, best, a run, or a checkpoint folder")
     draft: str = _key(
-        "ngram,lookup,layers:1", "ngram, lookup, layers:N or a checkpoint; several with a comma"
+        "ngram,lookup,layers:1", "ngram, lookup, layers:N, none or a checkpoint; several with a comma"
     )
     draft_tokens: tuple[int, ...] = _key((4, 8), "guesses a pass; each number is measured")
     temperatures: tuple[float, ...] = _key((0.0, 0.8), "0 is greedy; each is measured")
@@ -71,7 +72,7 @@ def texts(config: SpeculativeBenchmarkConfig, tokenizer: Any) -> tuple[list[list
     ids: list[list[int]] = []
     wanted = config.documents + config.prompts
     for document in islice(load_documents(config.corpus, max_documents=None, seed=config.seed), wanted):
-        ids.append([*first, *tokenizer.encode_ordinary(document.text), *first])
+        ids.append([*first, *tokenizer.encode_ordinary(document.text)])
     if len(ids) < wanted:
         raise UserError(f"{config.corpus} has {len(ids)} texts, {wanted} are needed: lower documents")
     return ids[: config.documents], [text[: config.prompt_tokens] for text in ids[config.documents :]]
@@ -82,6 +83,8 @@ def make_draft(name: str, config: SpeculativeBenchmarkConfig, model: Any, counte
     from gpt_model.drafts import NgramDraft, PromptLookup, first_layers
     from gpt_model.loading import load_model
 
+    if name == "none":
+        return NgramDraft([])
     if name == "ngram":
         return NgramDraft.train(counted, order=config.order)
     if name == "lookup":
@@ -111,9 +114,9 @@ def measure(config: SpeculativeBenchmarkConfig) -> dict[str, Any]:
         )
     counted, prompts = texts(config, loaded.tokenizer)
     drafts, made = {}, {}
-    for name in config.draft.split(","):
+    for name in (part.strip() for part in config.draft.split(",")):
         with Timer() as timer:
-            drafts[name] = make_draft(name.strip(), config, model, counted)
+            drafts[name] = make_draft(name, config, model, counted)
         made[name] = timer.seconds
     figures: dict[str, Any] = {"parameters": model.num_parameters(), "draft_seconds": made, "rows": []}
     for temperature in config.temperatures:
@@ -123,7 +126,7 @@ def measure(config: SpeculativeBenchmarkConfig) -> dict[str, Any]:
         ways: dict[str, Callable[[], Any]] = {"plain": one_by_one}
         gained: dict[str, dict[str, Any]] = {}
         for name, draft in drafts.items():
-            for count in config.draft_tokens:
+            for count in config.draft_tokens[: 1 if name == "none" else None]:
                 way, statistics = f"{name}, {count} guesses", Statistics()
                 ways[way] = partial(
                     generate_speculative, model, draft, prompts, max_new_tokens=config.new,
@@ -132,17 +135,14 @@ def measure(config: SpeculativeBenchmarkConfig) -> dict[str, Any]:
                 gained[way] = {"draft": name, "draft_tokens": count, "statistics": statistics}
         if sampling.greedy:
             own = one_by_one()
-            for way, row in gained.items():
-                row["same_texts"] = sum(a == b for a, b in zip(own, ways[way](), strict=True)) / len(own)
+            for way, gain in gained.items():
+                gain["same_texts"] = sum(a == b for a, b in zip(own, ways[way](), strict=True)) / len(own)
         timed = compare(ways, rounds=config.rounds)
         tokens = len(prompts) * config.new
         for way, clock in timed["candidates"].items():
-            row = {"temperature": temperature, "way": way, **gained.get(way, {})}
+            row: dict[str, Any] = {"temperature": temperature, "way": way, **gained.get(way, {})}
             if statistics := row.pop("statistics", None):
-                row |= {
-                    "acceptance_rate": statistics.acceptance_rate,
-                    "tokens_per_pass": statistics.tokens_per_pass,
-                }
+                row |= {name: getattr(statistics, name) for name in ("acceptance_rate", "tokens_per_pass")}
             figures["rows"].append({**row, **clock, "tokens_per_second": tokens / clock["median_s"]})
     return figures
 

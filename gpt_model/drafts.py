@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +27,7 @@ from attention_mechanisms.kv_cache import KVCache
 from attention_mechanisms.registry import ATTENTIONS
 from gpt_model.gpt import GPT
 from gpt_model.sampling import Sampling, draw, process
+from gpt_model.trace import evaluating
 from utils.errors import UserError
 
 
@@ -101,11 +103,9 @@ class ModelDraft:
         count = min(count, self.model.config.block_size - len(text) + 1)
         if count < 1:
             return NOTHING
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            cache = self._rewound(text)
-            written, shares = list(text), []
+        cache = self._rewound(text)
+        written, shares = list(text), []
+        with dropout_off(self.model):
             for _ in range(count):
                 new = torch.tensor([written[cache.length :]], device=self.model.device)
                 logits = self.model(new, cache=cache, last_only=True).logits[:, -1]  # (1, V)
@@ -113,9 +113,6 @@ class ModelDraft:
                 written.append(token)
                 if share is not None:
                     shares.append(share)
-        finally:
-            if was_training:
-                self.model.train()
         self.known = written[:-1]
         return Proposal(written[len(text) :], torch.cat(shares) if shares else None)
 
@@ -262,3 +259,8 @@ def cache_with_slack(model: GPT, capacity: int, slack: int) -> KVCache:
     rings = "slack" in inspect.signature(variant.make_cache).parameters
     more = {"slack": slack} if rings else {}
     return variant.make_cache(model.config, 1, capacity, model.dtype, model.device, **more)
+
+
+def dropout_off(model: GPT) -> AbstractContextManager[None]:
+    """Evaluation mode for a pass; walking through all modules is only paid for where one is training."""
+    return evaluating(model) if model.training else nullcontext()

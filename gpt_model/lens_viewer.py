@@ -68,7 +68,7 @@ def lens_viewer(
                 cells += (word(token), round(1000 * math.exp(log_probability)))
         rows.append(cells)
     names = [row.layer if row.layer == "embed" else f"block {row.layer}" for row in lens.rows]
-    names[-1] += " = output"
+    names[-1] = "output"  # behind the last block, which is the model's own answer
     data = {
         "tokens": [shown[token] for token in lens.ids],
         "words": [shown[token] for token in words],

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from attention_mechanisms.kv_cache import KVCache
-from gpt_model.drafts import NOTHING, Draft, ModelDraft, Proposal, cache_with_slack, distribution
+from gpt_model.drafts import NOTHING, Draft, ModelDraft, Proposal, cache_with_slack, distribution, dropout_off
 from gpt_model.gpt import GPT
 from gpt_model.request import DEFAULT, Request, check_request
 from gpt_model.sampling import Sampling, draw, make_generators, process
@@ -195,14 +195,9 @@ class Speculation:
         return self._forward([*self.text[self.fed :], *tokens], self.cache, last_only=not tokens)
 
     def _forward(self, ids: Sequence[int], cache: KVCache | None, *, last_only: bool) -> Tensor:
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            batch = torch.tensor([ids], device=self.model.device)
+        batch = torch.tensor([ids], device=self.model.device)
+        with dropout_off(self.model):
             return self.model(batch, cache=cache, last_only=last_only).logits[0]
-        finally:
-            if was_training:
-                self.model.train()
 
     def _judge(self, logits: Tensor, proposal: Proposal) -> tuple[int, int]:
         """How many guesses are kept, and the token behind them."""
@@ -230,11 +225,15 @@ class Speculation:
 
 def accept(proposal: Proposal, p: Tensor, generator: torch.Generator) -> tuple[int, int]:
     """How many tokens are kept, and the one behind them; p (n + 1, V) are the model's own distributions."""
-    for i, token in enumerate(proposal.tokens):
+    n = len(proposal.tokens)
+    uniforms = torch.rand(
+        n + 1, dtype=torch.float64, generator=generator
+    )  # one for each decision, one for the draw
+    for i, (token, uniform) in enumerate(zip(proposal.tokens, uniforms.tolist())):
         q = proposal.shares(i, p)
-        if _uniform(generator) >= chance(p[i], q, token):
-            return i, pick(residual(p[i], q), p[i], generator)
-    return len(proposal.tokens), pick(p[len(proposal.tokens)], p[-1], generator)
+        if uniform >= chance(p[i], q, token):
+            return i, pick(residual(p[i], q), p[i], uniforms[n:])
+    return n, pick(p[n], p[n], uniforms[n:])
 
 
 def chance(p: Tensor, q: Tensor, token: int) -> float:
@@ -254,12 +253,7 @@ def residual(p: Tensor, q: Tensor) -> Tensor:
     return (p - q).clamp(min=0)
 
 
-def pick(weights: Tensor, otherwise: Tensor, generator: torch.Generator) -> int:
+def pick(weights: Tensor, otherwise: Tensor, uniform: Tensor) -> int:
     """One token by weights (V,); by `otherwise` if rounding has left nothing (p and q equal to the last bits)."""
     weights = weights if float(weights.sum()) > 0 else otherwise
-    uniform = torch.tensor([_uniform(generator)], dtype=torch.float64, device=weights.device)
-    return int(draw(weights[None], uniform))
-
-
-def _uniform(generator: torch.Generator) -> float:
-    return float(torch.rand((), dtype=torch.float64, generator=generator))
+    return int(draw(weights[None], uniform.to(weights.device)))

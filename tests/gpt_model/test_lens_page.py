@@ -37,7 +37,7 @@ def data_of(text):
 
 def test_the_page_holds_the_lens_rounded():
     data, lens = data_of(page()), tiny_lens()
-    assert data["layers"] == ["embed", "block 0", "block 1", "block 2 = output"]
+    assert data["layers"] == ["embed", "block 0", "block 1", "output"]
     assert data["tokens"] == [NAMES[i] for i in TEXT] and data["top"] == 4
     for row, shown in zip(lens.rows, data["rows"], strict=True):
         for t, score in enumerate(row.scores):
