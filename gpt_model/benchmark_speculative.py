@@ -46,6 +46,7 @@ class SpeculativeBenchmarkConfig:
     corpus: str = _key("storyland", "texts for prompts and for the table of draft=ngram")
     documents: int = _key(3000, "draft=ngram: texts to count")
     order: int = _key(6, "draft=ngram, lookup: newest ids to look at")
+    sure: float = _key(0.4, "draft=ngram: share of the cases from which on to guess, see `NgramDraft.train`")
     prompts: int = _key(8, "prompts")
     prompt_tokens: int = _key(16, "tokens of each prompt")
     new: int = _key(128, "new tokens for each")
@@ -86,7 +87,7 @@ def make_draft(name: str, config: SpeculativeBenchmarkConfig, model: Any, counte
     if name == "none":
         return NgramDraft([])
     if name == "ngram":
-        return NgramDraft.train(counted, order=config.order)
+        return NgramDraft.train(counted, order=config.order, sure=config.sure)
     if name == "lookup":
         return PromptLookup(config.order)
     kind, _, number = name.partition(":")

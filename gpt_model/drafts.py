@@ -47,6 +47,7 @@ class Proposal(NamedTuple):
 
 
 NOTHING = Proposal([])
+UNSURE = -1
 
 
 class Draft(Protocol):
@@ -166,31 +167,40 @@ def first_layers(model: GPT, layers: int) -> GPT:
 class NgramDraft:
     """The likeliest next id after the last `order` ids of a training text, or after fewer where these are unknown.
 
+    Where the table is not sure, it does not guess: a pass over more tokens is not quite free, and on a small model
+    far from it.
+
     >>> draft = NgramDraft.train([[1, 2, 3, 1, 2, 3, 1, 2]], order=2)
     >>> draft.continued([9, 1, 2], 3)
     [3, 1, 2]
     """
 
     def __init__(self, tables: Sequence[dict[tuple[int, ...], int]]) -> None:
-        self.tables = list(tables)  # tables[n - 1]: the last n ids -> the id that most often followed
+        # tables[n - 1]: the last n ids -> the id that most often followed, or UNSURE
+        self.tables = list(tables)
 
     @classmethod
-    def train(cls, texts: Iterable[Sequence[int]], order: int = 4, least: int = 1) -> NgramDraft:
-        """Count. Contexts that occurred fewer than `least` times are left out."""
-        if order < 1:
-            raise UserError(f"order is {order}: an n-gram draft looks at 1 id or more")
+    def train(cls, texts: Iterable[Sequence[int]], order: int = 4, sure: float = 0.0) -> NgramDraft:
+        """Count. A guess is made where an id followed a context `a` times of `n` with a / (n + 1) above `sure`.
+
+        The 1 stands for what was not seen: after a context that occurred once, its follower is no certainty but 0.5.
+        """
+        if order < 1 or not 0 <= sure < 1:
+            raise UserError(
+                f"an n-gram draft looks at 1 id or more and is sure from 0 to 1, not {order}, {sure}"
+            )
         counts: list[dict[tuple[int, ...], Counter[int]]] = [{} for _ in range(order)]
         for text in texts:
             ids = tuple(text)
             for n, table in enumerate(counts, start=1):
                 for i in range(len(ids) - n):
                     table.setdefault(ids[i : i + n], Counter())[ids[i + n]] += 1
-        return cls(
-            [
-                {key: seen.most_common(1)[0][0] for key, seen in table.items() if seen.total() >= least}
-                for table in counts
-            ]
-        )
+
+        def best(seen: Counter[int]) -> int:
+            ((token, times),) = seen.most_common(1)
+            return token if times / (seen.total() + 1) > sure else UNSURE
+
+        return cls([{context: best(seen) for context, seen in table.items()} for table in counts])
 
     @property
     def vocab_size(self) -> int | None:
@@ -200,17 +210,19 @@ class NgramDraft:
         """Nothing belongs to a text."""
 
     def continued(self, text: Sequence[int], count: int) -> list[int]:
-        """The next `count` ids by the tables; fewer when nothing is known of the last id."""
+        """The next `count` ids by the tables; fewer when nothing is known of the last id, or nothing for sure."""
         written = list(text[-len(self.tables) :])
         start = len(written)
         for _ in range(count):
             for n in range(min(len(self.tables), len(written)), 0, -1):
                 found = self.tables[n - 1].get(tuple(written[-n:]))
                 if found is not None:
-                    written.append(found)
                     break
             else:
                 break
+            if found == UNSURE:
+                break
+            written.append(found)
         return written[start:]
 
     def propose(

@@ -154,7 +154,25 @@ def test_tables_back_off_to_fewer_ids():
     assert draft.continued([1, 2], 2) == [3, 4]
     assert draft.continued([9, 2], 1) == [6], "two of three times 6 came after 2"
     assert draft.continued([9], 3) == [], "nothing is known of 9"
-    assert NgramDraft.train([[1, 2]], order=1, least=2).tables == [{}]
+
+
+def test_a_table_that_is_not_sure_does_not_guess():
+    texts = [
+        [5, 2, 6],
+        [5, 2, 6],
+        [1, 2, 3],
+    ]  # after 2: 6 twice of three times, 2 / (3 + 1); after 1: once of once
+    for sure, guesses in ((0.0, [2, 6]), (0.49, [2, 6]), (0.5, [2])):
+        assert NgramDraft.train(texts, order=1, sure=sure).continued([5], 9) == guesses
+    assert NgramDraft.train(texts, order=2, sure=0.5).continued([5], 9) == [2, 6], (
+        "5 2 was seen twice, 6 each time"
+    )
+    assert NgramDraft.train(texts, order=2, sure=0.5).continued([7, 1, 2], 9) == [], (
+        "1 2 is known, but only once"
+    )
+    for wrong in ({"order": 0}, {"sure": 1.0}):
+        with pytest.raises(UserError, match="n-gram"):
+            NgramDraft.train(texts, **wrong)
 
 
 @pytest.mark.parametrize("draft_tokens", [1, 9])
