@@ -58,7 +58,7 @@ def growth_figure(levels: dict[str, Any], part: str) -> Figure:
 
     with style():
         figure, axes = plt.subplots(
-            1, len(levels), figsize=(4.8 * len(levels), 3.8), squeeze=False, sharey=True
+            1, len(levels), figsize=(6 * len(levels), 3.8), squeeze=False, sharey=True
         )
         for axis, (level, by_dtype) in zip(axes[0], levels.items()):
             dtype, by_context = next(iter(by_dtype.items()))
@@ -77,7 +77,9 @@ def growth_figure(levels: dict[str, Any], part: str) -> Figure:
             axis.set(xscale="log", yscale="log", xlabel="tokens", title=f"{part}, {level}, {dtype}")
             axis.set_xticks(list(rows), [f"{c:,}" for c in rows])
             axis.minorticks_off()
-            axis.legend(fontsize=8)
+            axis.legend(
+                fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)
+            )  # beside the lines, not on them
         axes[0][0].set_ylabel("milliseconds")
     return figure
 
