@@ -82,16 +82,18 @@ class StepAttention(nn.Module):
             return attn(x, cache=cache, positions=positions, attention_mask=attention_mask)
         place, rows = cache.place, x.size(0)
         q, k, v = attn.project(x)  # (B, H, 1, D), twice (B, H_kv, 1, D)
-        if place.cos is not None and attn.rope is not None:
+        if place.cos is not None and place.sin is not None and attn.rope is not None:
             q, k = (attn.rope._rotate(part, place.cos, place.sin).to(part.dtype) for part in (q, k))
         keys, values = cache.k[:rows], cache.v[:rows]
         if isinstance(place.slot, int):
             keys[:, :, place.slot], values[:, :, place.slot] = k[:, :, 0], v[:, :, 0]
             filled = place.slot + 1
             mask = None if place.mask is None else place.mask[:, None, None]
-            y = attend(
-                q, keys[:, :, :filled], values[:, :, :filled], mask, bias=place.bias, backend=attn.backend
-            )
+            parts = (q, keys[:, :, :filled], values[:, :, :filled])
+            if q.dtype == torch.bfloat16 and rows == 1 and q.device.type == "cpu":
+                # torch's one-query kernels for bf16 take twice as long as float32 ones with the conversion.
+                parts = (parts[0].float(), parts[1].float(), parts[2].float())
+            y = attend(*parts, mask, bias=place.bias, backend=attn.backend).to(q.dtype)
         else:
             keys.index_copy_(2, place.slot, k.to(keys.dtype))
             values.index_copy_(2, place.slot, v.to(values.dtype))

@@ -87,13 +87,18 @@ _LIBRARIES: list[Any] = []  # an operator lives as long as its library
 class MultiplyAndSum(nn.Module):
     """(weight * x).sum(-1), weights of any storage, sums in float32. To be compiled: eagerly it writes all products."""
 
-    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
+    scale: Tensor
+    codes: Tensor
+    middle: Tensor | None
+
+    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
         super().__init__()
         self.kind = layer.kind if isinstance(layer, QuantizedLinear) else "float"
         self.bias = cast(layer.bias, dtype)
         if isinstance(layer, QuantizedLinear):
-            self.codes, self.scale = layer.codes, layer.scale
-            self.middle = layer.middle if isinstance(layer, Int4Linear) else None
+            stored: Any = layer
+            self.codes, self.scale = stored.codes, stored.scale
+            self.middle = stored.middle if isinstance(layer, Int4Linear) else None
         else:
             self.codes = cast(layer.weight, dtype).contiguous()
 
@@ -146,7 +151,7 @@ def has_packing(dtype: torch.dtype) -> bool:
     )
 
 
-def lay_out(layer: nn.Module, dtype: torch.dtype, rows: int, *, compiled: bool) -> nn.Module:
+def lay_out(layer: Any, dtype: torch.dtype, rows: int, *, compiled: bool) -> nn.Module:
     """`layer` (nn.Linear or quantised) in the form that reads fastest for `rows` rows computed in `dtype`."""
     quantized = isinstance(layer, Int8Linear | Int4Linear)
     on_cpu = (layer.scale if quantized else layer.weight).device.type == "cpu"
@@ -167,5 +172,5 @@ def plain_linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """An nn.Linear around a weight (N, K) that is there already."""
     layer = nn.Linear(weight.size(1), weight.size(0), bias=False, device="meta")
     layer.weight = nn.Parameter(weight, requires_grad=False)
-    layer.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias, requires_grad=False))
     return layer

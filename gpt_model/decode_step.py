@@ -125,7 +125,7 @@ def eager_step(model: GPT, ids: Tensor, cache: KVCache) -> Tensor:
     length = cache.length
     mask = cache.mask_with_new(ids.size(0), 1)  # (B, length + 1) or None
     positions = None if mask is None else mask[:, :-1].sum(dim=1)  # real tokens before the new one
-    place = place_of(model.blocks[0].attn.attn, length, length + 1, positions, mask, ids.device)
+    place = place_of(first_attention(model), length, length + 1, positions, mask, ids.device)
     here = length if positions is None else positions
     return run_blocks(model, ids, here, layers_of(cache.tensors(), place))
 
@@ -137,10 +137,14 @@ def static_step(model: GPT, ids: Tensor, slot: Tensor, mask: Tensor, stores: lis
     """
     slots = torch.arange(mask.size(1), device=ids.device)
     positions = (mask & (slots < slot)).sum(dim=1)
-    place = place_of(
-        model.blocks[0].attn.attn, slot, len(slots), positions, mask & (slots <= slot), ids.device
-    )
+    place = place_of(first_attention(model), slot, len(slots), positions, mask & (slots <= slot), ids.device)
     return run_blocks(model, ids, positions, layers_of(stores, place))
+
+
+def first_attention(model: GPT) -> MultiHeadAttention:
+    """The attention inside the first block's `StepAttention`: positions are the same for all."""
+    step: Any = model.blocks[0].attn
+    return step.attn
 
 
 def run_blocks(model: GPT, ids: Tensor, positions: int | Tensor, layers: list[StepLayer]) -> Tensor:
@@ -169,7 +173,7 @@ def laid_out(model: GPT, dtype: torch.dtype, rows: int, *, compiled: bool) -> GP
         new._buffers = dict(module._buffers)  # tables of positions keep their precision
         new._modules = {key: child and twin(child, key) for key, child in module._modules.items()}
         if type(module) in STEPS:
-            return StepAttention(new)
+            return StepAttention(new)  # type: ignore[arg-type]
         return new
 
     new = twin(model).eval()

@@ -15,12 +15,9 @@ How the integers come about: `int_codes`; the layers and their engines: `quantiz
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.cli import run_main
-from utils.config import command_words, parse_args
 from utils.errors import UserError
 
 if TYPE_CHECKING:

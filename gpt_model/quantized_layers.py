@@ -75,6 +75,10 @@ class QuantizedLinear(nn.Module):
         """The product by torch's kernel: rows (R, K) -> (R, N), without the bias."""
         raise NotImplementedError
 
+    def by_the_book(self, x: Tensor) -> Tensor:
+        """The product by turning the codes into numbers first."""
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
+
     def engine_for(self, x: Tensor) -> str:
         """Which engine this call takes."""
         if self.engine != "auto":
@@ -85,7 +89,7 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.engine_for(x) == "book":
-            return F.linear(x, self.weight.to(x.dtype), self.bias)
+            return self.by_the_book(x)
         y = self.packed(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
@@ -121,6 +125,11 @@ class Int8Linear(QuantizedLinear):
     @property
     def weight(self) -> Tensor:
         return dequantize_rows(self.codes, self.scale)
+
+    def by_the_book(self, x: Tensor) -> Tensor:
+        # One scale for a whole output may as well multiply the sum; codes are exact in every floating dtype.
+        y = F.linear(x, self.codes.to(x.dtype)) * self.scale.to(x.dtype)
+        return y if self.bias is None else y + self.bias
 
     def packed(self, rows: Tensor) -> Tensor:
         # The kernel reads columns by sixteen and past the end where they are no multiple of it (torch 2.13: a crash).
