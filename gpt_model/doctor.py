@@ -48,6 +48,7 @@ PACKAGES: dict[str, dict[str, str]] = {
         "rensa": "rensa",
     },
     "hf": {"transformers": "transformers", "tokenizers": "tokenizers"},
+    "export": {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"},
     "galore": {"galore-torch": "galore_torch"},
     "track": {"wandb": "wandb", "tensorboard": "tensorboard"},
     "chat": {"chainlit": "chainlit"},
