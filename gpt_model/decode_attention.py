@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attention_mechanisms.attention import attend, mask_bias
+from attention_mechanisms.attention import attend
 from attention_mechanisms.kv_cache import LayerCache
 from attention_mechanisms.multi_head import MultiHeadAttention
 from attention_mechanisms.positions import alibi_slopes
@@ -109,10 +109,15 @@ def over_all_slots(q: Tensor, keys: Tensor, values: Tensor, place: Place) -> Ten
     scores = (grouped * keys.unsqueeze(2).to(wide)).sum(-1)  # (B, H_kv, H/H_kv, slots)
     if place.bias is not None:
         scores = scores + place.bias.view(1, keys.size(1), -1, place.bias.size(-1))
-    if place.mask is not None:
-        scores = scores + mask_bias(place.mask, wide)[:, None, None]
+    values = values.unsqueeze(2).to(wide)
+    if (
+        place.mask is not None
+    ):  # chosen, not added or multiplied: whatever an unused slot holds, NaN too, is not read
+        seen = place.mask[:, None, None]  # (B, 1, 1, slots)
+        scores = torch.where(seen, scores, torch.finfo(wide).min)
+        values = torch.where(seen.unsqueeze(-1), values, 0.0)
     shares = scores.softmax(dim=-1)
-    mixed = (shares.unsqueeze(-1) * values.unsqueeze(2).to(wide)).sum(-2)  # (B, H_kv, H/H_kv, D)
+    mixed = (shares.unsqueeze(-1) * values).sum(-2)  # (B, H_kv, H/H_kv, D)
     return mixed.reshape(rows, heads, dim).to(q.dtype)
 
 

@@ -52,6 +52,24 @@ class Packed(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.blocked, self.bias, "none", [], "")
 
 
+class PackedInt8(nn.Module):
+    """`Int8Linear` by torch's kernel for bf16, with nothing left to look up at each call."""
+
+    def __init__(self, layer: Int8Linear) -> None:
+        super().__init__()
+        self.out_features, self.in_features = layer.out_features, layer.in_features
+        self.codes, self.bias = layer.blocked(), cast(layer.bias, torch.bfloat16)
+        self.scale = layer.scale.to(torch.bfloat16)
+        self.product = torch.ops.aten._weight_int8pack_mm.default
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = pad_columns(x.reshape(-1, self.in_features), self.codes.size(1))
+        y = self.product(rows, self.codes, self.scale)
+        if self.bias is not None:
+            y += self.bias
+        return y.view(*x.shape[:-1], self.out_features)
+
+
 class Opaque(nn.Module):
     """A linear map that a compiled program calls as it is: a packed weight is no tensor that a compiler knows."""
 
@@ -87,9 +105,9 @@ _LIBRARIES: list[Any] = []  # an operator lives as long as its library
 class MultiplyAndSum(nn.Module):
     """(weight * x).sum(-1), weights of any storage, sums in float32. To be compiled: eagerly it writes all products."""
 
-    scale: Tensor
     codes: Tensor
-    middle: Tensor | None
+    scale: Tensor
+    low: Tensor  # int4: what code 0 stands for, in each group
 
     def __init__(self, layer: Any, dtype: torch.dtype) -> None:
         super().__init__()
@@ -98,13 +116,14 @@ class MultiplyAndSum(nn.Module):
         if isinstance(layer, QuantizedLinear):
             stored: Any = layer
             self.codes, self.scale = stored.codes, stored.scale
-            self.middle = stored.middle if isinstance(layer, Int4Linear) else None
+            if isinstance(layer, Int4Linear):
+                self.low = layer.middle - 8 * layer.scale
         else:
             self.codes = cast(layer.weight, dtype).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
         dtype, wide = x.dtype, torch.promote_types(x.dtype, torch.float32)
-        x = barrier(x).to(wide)
+        x = barrier(x.to(wide))  # once for all rows of the matrix
         if self.kind == "int4":
             y = self.by_groups(x)
         else:
@@ -115,16 +134,16 @@ class MultiplyAndSum(nn.Module):
         return barrier(y.to(dtype))
 
     def by_groups(self, x: Tensor) -> Tensor:
-        """Σ ((code - 8) · scale + middle) · x: the sum of codes · x in each group, then the group's two numbers."""
-        assert self.middle is not None
-        x = pad_columns(x, 2 * self.codes.size(1))
+        """int4: each byte gives two numbers, which meet the even and the odd columns of x."""
         groups = self.scale.size(1)
-        pairs = x.unflatten(-1, (groups, -1, 2))  # (…, groups, group / 2, 2)
+        pairs = pad_columns(x, 2 * self.codes.size(1)).unflatten(
+            -1, (groups, -1, 2)
+        )  # (…, groups, group / 2, 2)
+        even, odd = (barrier(pairs[..., i]).unsqueeze(-3) for i in (0, 1))  # (…, 1, groups, group / 2)
         codes = self.codes.unflatten(1, (groups, -1))  # (N, groups, group / 2)
-        even, odd = (pairs[..., i].unsqueeze(-4 + 1) for i in (0, 1))  # (…, 1, groups, group / 2)
-        sums = ((codes & 15).to(x.dtype) * even + (codes >> 4).to(x.dtype) * odd).sum(-1)  # (…, N, groups)
-        totals = pairs.sum((-1, -2)).unsqueeze(-2)  # (…, 1, groups)
-        return (sums * self.scale + totals * (self.middle - 8 * self.scale)).sum(-1)
+        scale, low = self.scale[..., None], self.low[..., None]  # (N, groups, 1)
+        first, second = (codes & 15).to(x.dtype) * scale + low, (codes >> 4).to(x.dtype) * scale + low
+        return (first * even + second * odd).sum((-1, -2))
 
 
 def cast(tensor: Any, dtype: torch.dtype) -> Any:
@@ -157,14 +176,17 @@ def lay_out(layer: Any, dtype: torch.dtype, rows: int, *, compiled: bool) -> nn.
     on_cpu = (layer.scale if quantized else layer.weight).device.type == "cpu"
     if on_cpu and compiled and rows == 1:
         return MultiplyAndSum(layer, dtype)
-    if not quantized:
+    if quantized:
+        by_kernel = layer.engine_for(rows, dtype, layer.scale.device) == "torch"
+        if isinstance(layer, Int8Linear) and by_kernel and dtype == torch.bfloat16:
+            layer = PackedInt8(layer)
+    else:
         weight, bias = cast(layer.weight, dtype), cast(layer.bias, dtype)
         if on_cpu and rows == 1 and dtype == torch.float32:
             return Transposed(weight, bias)
-        if on_cpu and has_packing(dtype):
-            layer = Packed(weight, bias, rows)
-        else:
+        if not (on_cpu and has_packing(dtype)):
             return plain_linear(weight, bias)
+        layer = Packed(weight, bias, rows)
     return Opaque(layer) if on_cpu and compiled else layer
 
 

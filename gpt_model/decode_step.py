@@ -105,9 +105,10 @@ class DecodeStep:
 
     def _compiled(self, ids: Tensor, cache: KVCache) -> Tensor:
         rows, device = ids.size(0), ids.device
-        mask = cache.mask_with_new(rows, cache.capacity - cache.length)
-        if mask is None:
-            mask = torch.ones(rows, cache.capacity, dtype=torch.bool, device=device)
+        real = cache.mask_with_new(rows, cache.capacity - cache.length)
+        # New tensors in any case: torch compiles anew for those that were not made under inference mode.
+        ids, full = ids.clone(), (rows, cache.capacity)
+        mask = torch.ones(full, dtype=torch.bool, device=device) if real is None else real.clone()
         slot = torch.tensor([cache.length], device=device)
         try:
             return self.program(self.model, ids, slot, mask, cache.tensors())
@@ -168,6 +169,8 @@ def laid_out(model: GPT, dtype: torch.dtype, rows: int, *, compiled: bool) -> GP
     def twin(module: nn.Module, name: str = "") -> Any:
         if isinstance(module, nn.Linear | QuantizedLinear) and name != "kv_up_proj":
             return lay_out(module, dtype, rows, compiled=compiled)
+        if isinstance(module, nn.Dropout):
+            return nn.Identity()
         new = copy.copy(module)
         new._parameters = {key: cast(value, dtype) for key, value in module._parameters.items()}
         new._buffers = dict(module._buffers)  # tables of positions keep their precision
@@ -230,8 +233,15 @@ _NUMBERS = itertools.count()
 
 
 def compile_options() -> dict[str, Any]:
-    """What torch.compile is told. A step's model never changes, so its hundreds of attributes need no looking at."""
-    return {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}
+    """What torch.compile is told: to multiply and add in one instruction, and to look at nothing that cannot change.
+
+    A step's model stays as it is, so its hundreds of attributes need no looking at; nor do the sizes of its buffers.
+    """
+    wanted = {"size_asserts": False, "cpp.enable_floating_point_contract_flag": "fast"}
+    known = torch._inductor.list_options()
+    options: dict[str, Any] = {key: value for key, value in wanted.items() if key in known}
+    options["guard_filter_fn"] = torch.compiler.skip_guard_on_all_nn_modules_unsafe
+    return options
 
 
 def say(message: str) -> None:

@@ -15,9 +15,12 @@ How the integers come about: `int_codes`; the layers and their engines: `quantiz
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.cli import run_main
+from utils.config import command_words, parse_args
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,3 +103,77 @@ def _by_torchao(model: GPT, mode: str, group: int) -> GPT:
     quantize_(model, config, filter_fn=inner)
     quantize_(model, Int8WeightOnlyConfig(), filter_fn=lambda module, name: module is head)
     return model.eval()
+
+
+def _key(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class QuantizationConfig:
+    """Which model, on which text, in which modes."""
+
+    ckpt: str = _key("assets", "assets, last, best, a run's id or a checkpoint folder")
+    modes: tuple[str, ...] = _key(MODES, "some of int8, int4")
+    group: int = _key(64, "columns that share a step in int4")
+    engine: str = _key("auto", "auto, book, torch or torchao")
+    dtype: str = _key("fp32", "precision of the activations: fp32 or bf16")
+    text: str | None = _key(None, "file to measure on; null: Storyland's stories")
+    documents: int = _key(200, "stories to measure on")
+    seed: int = _key(777, "of the stories: one that no training uses")
+    out: str = _key(str(RESULT), "results file")
+
+    def __post_init__(self) -> None:
+        if not self.modes or set(self.modes) - set(MODES):
+            raise UserError(f"modes={list(self.modes)} must name some of {', '.join(MODES)}")
+        if self.engine not in ENGINES:
+            raise UserError(f"engine is {self.engine!r}: choose one of {', '.join(ENGINES)}")
+        if self.dtype not in ("fp32", "bf16"):
+            raise UserError(f"dtype is {self.dtype!r}: choose fp32 or bf16")
+        if self.documents < 1:
+            raise UserError(f"documents is {self.documents}: at least one is needed")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print the table, write the results file."""
+    config, _ = parse_args(
+        argv,
+        QuantizationConfig,
+        prog="python -m gpt_model.quantization",
+        description="Perplexity of a model with int8 and int4 weights, beside its own.",
+        aliases={"--ckpt": "ckpt", "--out": "out"},
+    )
+    import torch
+
+    from gpt_model.loading import load_model
+    from gpt_model.quantization_report import compare_modes, held_out_ids, table
+    from utils.timing import Timer, write_result
+
+    loaded = load_model(config.ckpt)
+    if loaded.tokenizer is None:
+        raise UserError(
+            f"{loaded.path} has no tokenizer of ours: perplexity is measured on text, name another ckpt"
+        )
+    ids = held_out_ids(loaded.tokenizer, config.text, config.documents, config.seed)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[config.dtype]
+
+    def load() -> GPT:
+        return load_model(config.ckpt).model.to(dtype)
+
+    with Timer() as timer:
+        figures = compare_modes(load, ids, modes=config.modes, group=config.group, engine=config.engine)
+    print(table(figures))
+    path = write_result(
+        config.out,
+        name="quantization",
+        figures={**figures, "config": loaded.config.to_dict(), "text": config.text or "storyland"},
+        command=" ".join(["python -m gpt_model.quantization", *command_words(config)]),
+        seed=config.seed,
+        notes="Weight-only: activations in dtype. Windows of block_size without overlap, text that was not trained on.",
+    )
+    print(f"{figures['tokens']:,} tokens in {timer.seconds:.0f} s; wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_main(main))

@@ -79,18 +79,18 @@ class QuantizedLinear(nn.Module):
         """The product by turning the codes into numbers first."""
         return F.linear(x, self.weight.to(x.dtype), self.bias)
 
-    def engine_for(self, x: Tensor) -> str:
-        """Which engine this call takes."""
+    def engine_for(self, rows: int, dtype: torch.dtype, device: torch.device) -> str:
+        """Which engine multiplies so many rows."""
         if self.engine != "auto":
             return self.engine
-        few = x.numel() <= PACKED_ROWS * self.in_features
-        fast = x.device.type == "cpu" and x.dtype == torch.bfloat16 and has_torch_kernel(self.kind)
-        return "torch" if few and fast else "book"
+        fast = device.type == "cpu" and dtype == torch.bfloat16 and has_torch_kernel(self.kind)
+        return "torch" if fast and rows <= PACKED_ROWS else "book"
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.engine_for(x) == "book":
+        rows = x.reshape(-1, self.in_features)
+        if self.engine_for(len(rows), x.dtype, x.device) == "book":
             return self.by_the_book(x)
-        y = self.packed(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
+        y = self.packed(rows).view(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
     def _apply(self, fn: Any, recurse: bool = True) -> "QuantizedLinear":
@@ -131,12 +131,19 @@ class Int8Linear(QuantizedLinear):
         y = F.linear(x, self.codes.to(x.dtype)) * self.scale.to(x.dtype)
         return y if self.bias is None else y + self.bias
 
-    def packed(self, rows: Tensor) -> Tensor:
-        # The kernel reads columns by sixteen and past the end where they are no multiple of it (torch 2.13: a crash).
+    def blocked(self) -> Tensor:
+        """The codes as torch's kernel reads them.
+
+        It reads columns by sixteen, and past the end where they are no multiple of it (torch 2.13: a crash).
+        """
         if self._blocked is None:
             self._blocked = pad_columns(self.codes, self.in_features + -self.in_features % 16)
-        rows = pad_columns(rows, self._blocked.size(1)).contiguous()
-        return torch.ops.aten._weight_int8pack_mm(rows, self._blocked, self.scale.to(rows.dtype))
+        return self._blocked
+
+    def packed(self, rows: Tensor) -> Tensor:
+        codes = self.blocked()
+        rows = pad_columns(rows, codes.size(1)).contiguous()
+        return torch.ops.aten._weight_int8pack_mm(rows, codes, self.scale.to(rows.dtype))
 
 
 class Int4Linear(QuantizedLinear):
@@ -166,9 +173,10 @@ class Int4Linear(QuantizedLinear):
     def weight(self) -> Tensor:
         return dequantize_groups(unpack_nibbles(self.codes), self.scale, self.middle, self.in_features)
 
-    def engine_for(self, x: Tensor) -> str:
-        chosen = super().engine_for(x)
-        return "book" if self.engine == "auto" and self.group not in TORCH_GROUPS else chosen
+    def engine_for(self, rows: int, dtype: torch.dtype, device: torch.device) -> str:
+        if self.engine == "auto" and self.group not in TORCH_GROUPS:
+            return "book"
+        return super().engine_for(rows, dtype, device)
 
     def packed(self, rows: Tensor) -> Tensor:
         if self._blocked is None or self._blocked[1].dtype != rows.dtype:
