@@ -67,8 +67,10 @@ def model_for(base: GPT, mode: str) -> GPT:
     """A copy of the float32 model in the precision that a mode decodes with."""
     if mode == "fp32":
         return base
-    model = copy.deepcopy(base).bfloat16()
-    return model if mode == "bf16" else quantize(model, mode)
+    model = copy.deepcopy(base)
+    if mode != "bf16":
+        quantize(model, mode)  # of the float32 weights: rounding twice would find other codes
+    return model.bfloat16()
 
 
 def linear_bytes(model: GPT) -> int:
