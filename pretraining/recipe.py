@@ -7,72 +7,39 @@ same tokens from the same config and refuses if they are not the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gpt_model.config import GPTConfig, preset
 from gpt_model.gpt import GPT
-from pretraining.baselines import bigram_baseline, unigram_baseline
 from pretraining.callbacks import Callback
 from pretraining.checkpoints import Checkpoint, load_checkpoint
-from pretraining.config import PretrainConfig
+from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import EvalBatches, count_bytes_per_token
+from pretraining.prepared_data import PreparedData, encode_documents, need_validation
+from pretraining.pretrain_config import PretrainConfig
 from pretraining.run_state import TrainResult
-from pretraining.samples import end_id
+from pretraining.shard_data import is_shard_folder, open_shard_data
+from pretraining.streaming_data import open_stream_data
 from pretraining.trainer import Trainer
 from utils.config import to_dict
 from utils.device import pick_device
 from utils.errors import UserError
-from utils.files import sha256_bytes
 from utils.runs import Run, find_run
 from utils.seeding import set_seed
-from utils.tracking import CsvSink
+from utils.tracking import MultiSink, SinkOptions, open_sinks
 from working_with_text_data.byte_tokenizer import ByteTokenizer
-from working_with_text_data.documents import Document, load_documents
+from working_with_text_data.documents import load_documents
 from working_with_text_data.repeats import WithRepeats
 from working_with_text_data.splitting import Split, split_documents
-from working_with_text_data.tokenizer import load_tokenizer, tokenizer_hash
-from working_with_text_data.windows import BatchLoader
+from working_with_text_data.tokenizer import load_tokenizer
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>")
 STAGE = "pretrain"
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """A corpus ready for training: 1-D arrays of ids, each document followed by its end."""
-
-    tokenizer: Any
-    train: np.ndarray
-    val: np.ndarray
-    bytes_per_token: float  # of the validation part
-    report: dict[str, Any]  # of the split
-
-    def identity(self) -> dict[str, Any]:
-        """What a resumed run must find again, to the byte."""
-        return {
-            "tokenizer_sha256": tokenizer_hash(self.tokenizer),
-            "train_tokens": int(self.train.size),
-            "train_sha256": sha256_bytes(self.train.tobytes()),
-            "val_tokens": int(self.val.size),
-            "val_sha256": sha256_bytes(self.val.tobytes()),
-        }
-
-
-def encode_documents(documents: Iterable[Document], tokenizer: Any) -> np.ndarray:
-    """All documents as one array of ids, uint16 or uint32; the end token (if any) closes each document."""
-    end = end_id(tokenizer)
-    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    parts = []
-    for document in documents:
-        ids = tokenizer.encode_ordinary(document.text)
-        parts.append(np.asarray(ids if end is None else [*ids, end], dtype=dtype))
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
 
 
 def make_tokenizer(config: PretrainConfig, texts: Sequence[str]) -> Any:
@@ -88,25 +55,30 @@ def make_tokenizer(config: PretrainConfig, texts: Sequence[str]) -> Any:
 
 def load_split(config: PretrainConfig) -> Split:
     """The config's texts, shared out whole between training and validation."""
-    documents = load_documents(config.data, max_documents=config.max_documents, seed=config.data_seed)
+    options = config.data_options
+    documents = load_documents(
+        config.data, max_documents=config.max_documents, seed=config.data_seed, **options
+    )
     return split_documents(documents, val_fraction=config.val_fraction, seed=config.data_seed)
 
 
 def encode_split(config: PretrainConfig, split: Split, tokenizer: Any) -> PreparedData:
     """Both parts as tokens. Raises UserError when the text is too short to be judged on."""
     train, val = encode_documents(split.train, tokenizer), encode_documents(split.val, tokenizer)
-    if val.size < 2:
-        raise UserError(
-            f"{config.data} leaves {val.size} validation tokens: give more text or a larger val_fraction"
-        )
+    need_validation(val, config.data)
     return PreparedData(tokenizer, train, val, count_bytes_per_token(tokenizer, val), split.report.to_dict())
 
 
 def prepare_data(config: PretrainConfig, *, tokenizer: Any = None) -> PreparedData:
     """Load, split, train the tokenizer (unless given) on the training part, encode both parts.
 
-    Raises UserError for text that is missing, unreadable or too short.
+    A folder of token shards is mapped instead, and with `streaming` the text stays where it is. Raises UserError
+    for text that is missing, unreadable or too short.
     """
+    if is_shard_folder(config.data):
+        return open_shard_data(config, tokenizer)
+    if config.streaming:
+        return open_stream_data(config, tokenizer)
     split = load_split(config)
     if tokenizer is None:
         tokenizer = make_tokenizer(config, [document.text for document in split.train])
@@ -126,11 +98,16 @@ def make_model(config: PretrainConfig, vocab_size: int) -> GPT:
 
 
 def train(
-    config: PretrainConfig, *, resume: str | Path | None = None, callbacks: Sequence[Callback] = ()
+    config: PretrainConfig,
+    *,
+    resume: str | Path | None = None,
+    run_id: str | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Run the whole recipe; the run's status afterwards is complete or stopped, its `result` in run.json.
 
     `resume` names a run ("last", an id or a path) to go on with; `config` is then that run's, with changes.
+    A new run may be given its name, `run_id`.
     Raises UserError for bad input, before a run folder exists, and RunFailure for what goes wrong later.
     """
     tokenizer, going_on = None, None
@@ -142,7 +119,7 @@ def train(
     pick_device(config.device)  # a missing GPU is better known before the tokenizer is trained
     data = prepare_data(config, tokenizer=tokenizer)
     model = make_model(config, data.tokenizer.vocab_size)
-    return fit(config, data, model, going_on=going_on, callbacks=callbacks)
+    return fit(config, data, model, run_id=run_id, going_on=going_on, callbacks=callbacks)
 
 
 def fit(
@@ -166,7 +143,7 @@ def fit(
         bytes_per_token=data.bytes_per_token,
     )
     if going_on is None:
-        inputs = {"data": _input(config.data), **data.identity(), "split": data.report}
+        inputs = {"data": data.origin(config), **data.identity(), "split": data.report}
         run = Run.create(STAGE, to_dict(config), root=config.runs, inputs=inputs, run_id=run_id)
     else:
         run, checkpoint = going_on
@@ -174,26 +151,32 @@ def fit(
         trainer.resume(checkpoint)
         run.resume()
         run.meta["config"] = to_dict(config)
-    with run, closing(CsvSink(run.path / "metrics.csv")) as sink:
-        trainer.record_in(run, [sink])
+    with run, closing(open_tracking(config, run)) as sinks:
+        trainer.record_in(run, [sinks])
         result = trainer.fit()
         _conclude(run, result, data)
     return run
 
 
-def make_batches(config: PretrainConfig, data: PreparedData, block_size: int) -> BatchLoader | WithRepeats:
+def open_tracking(config: PretrainConfig, run: Run) -> MultiSink:
+    """metrics.csv and whatever `track` names. A sink that fails is one line on the terminal and in log.txt."""
+
+    def warn(text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr)
+        with suppress(OSError):
+            run.log(text)
+
+    options = SinkOptions(run.path, config.track_project, run.id, to_dict(config), config.track_mode, warn)
+    return open_sinks(["csv", *config.track], options)
+
+
+def make_batches(config: PretrainConfig, data: PreparedData, block_size: int, world: World = SINGLE) -> Any:
     """Shuffled windows of the training tokens, with the warm-up in copying where the config asks for it."""
-    batches = BatchLoader(data.train, config.batch_size, block_size, seed=config.seed)
+    batches = data.batches(config, block_size, world)
     if not (config.copy_first or config.copy_until):
         return batches
     first, every, until = config.copy_first, config.copy_every, config.copy_until
     return WithRepeats(batches, first=first, every=every, until=until, seed=config.seed)
-
-
-def _input(data: str) -> Any:
-    """A path is recorded with its checksum, a corpus by its name."""
-    path = Path(data)
-    return path if path.exists() else data
 
 
 def _same_data(run: Run, data: PreparedData) -> None:
@@ -210,11 +193,7 @@ def _conclude(run: Run, result: TrainResult, data: PreparedData) -> None:
     """Write result, baselines and outputs into run.json, and how the run ended."""
     report: dict[str, Any] = {**asdict(result), "checkpoint": str(result.checkpoint)}
     if result.val is not None:
-        size = data.tokenizer.vocab_size
-        report["baselines"] = {
-            "unigram": unigram_baseline(data.train, data.val, size),
-            "bigram": bigram_baseline(data.train, data.val, size),
-        }
+        report["baselines"] = data.baselines()
     run.meta["result"] = report
     if result.checkpoint is not None:
         run.add_output("checkpoint", result.checkpoint)
