@@ -55,7 +55,9 @@ def ending(code: int, log: str = "") -> Ending:
     if any(word in last.lower() for word in _MEMORY_WORDS):
         return Ending("failed", code, f"out of memory ({last[:160]}): {_MEMORY_FIX}")
     if 0 < number < 65 and number in set(signal.Signals):
-        return Ending("failed", code, f"died of {signal.Signals(number).name}" + (f": {last}" if last else ""))
+        return Ending(
+            "failed", code, f"died of {signal.Signals(number).name}" + (f": {last}" if last else "")
+        )
     kind = "bad input: " if code == 2 else ""
     return Ending("failed", code, f"{kind}{last}" if last else f"exit code {code} without a word")
 
