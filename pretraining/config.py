@@ -1,17 +1,21 @@
 """What a training run is told: every number of the recipe, typed, validated, saved with the run.
 
-`TrainConfig` is all the `Trainer` needs (pretraining and finetuning share it); `PretrainConfig` adds where
-the text, the tokenizer and the model come from. Both are flat, so a YAML file and `key=value` read the same.
+`TrainConfig` is all the `Trainer` needs (pretraining and finetuning share it); `pretrain_config.PretrainConfig`
+adds where the text, the tokenizer and the model come from. Both are flat, so a YAML file and `key=value` read
+the same.
 The length of a run is a *budget*: steps, epochs, or minutes of wall time; given several, the first to be
-used up ends the run. Left out: anything about more than one process.
+used up ends the run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from pretraining.pretrain_config import PretrainConfig as PretrainConfig
 
 DEFAULT_STEPS = 1000  # the budget of a config that names none
 
@@ -41,10 +45,11 @@ class TrainConfig:
     batch_size: int = _key(16, "sequences in one forward pass")
     grad_accum: int = _key(1, "forward passes in one step")
 
-    optimizer: str = _key("adamw", "a key of pretraining.OPTIMIZERS")
+    objective: str = _key("next_token", "what is trained: a key of pretraining.OBJECTIVES, or module:function")
+    optimizer: str = _key("adamw", "a key of pretraining.OPTIMIZERS, or module:function")
     lr: float = _key(1e-3, "peak learning rate")
     min_lr: float = _key(0.0, "learning rate where the decay ends")
-    schedule: str = _key("cosine", "a key of pretraining.SCHEDULES")
+    schedule: str = _key("cosine", "a key of pretraining.SCHEDULES, or module:function")
     warmup: float = _key(0.02, "below 1: share of the budget; otherwise steps")
     cooldown: float = _key(0.4, "schedule=wsd: share of the budget that decays")
     weight_decay: float = _key(0.1, "on matrices only")
@@ -53,11 +58,20 @@ class TrainConfig:
     eps: float = _key(1e-8, "AdamW: floor of the divisor")
     muon_lr: float = _key(0.02, "optimizer=muon: peak for hidden matrices; the rest takes lr")
     muon_momentum: float = _key(0.95, "optimizer=muon: memory of the gradient")
+    momentum: float = _key(0.9, "optimizer=sgd: memory of the gradient")
+    galore_rank: int = _key(128, "optimizer=galore: directions kept of each hidden matrix")
+    galore_gap: int = _key(200, "optimizer=galore: steps between new projectors")
+    galore_scale: float = _key(0.25, "optimizer=galore: share of lr that hidden matrices take")
+    galore_proj: str = _key("std", "optimizer=galore: std, reverse_std, left, right or full")
     clip: float = _key(1.0, "largest global gradient norm; 0 measures without clipping")
 
-    dtype: str = _key("auto", "of the forward pass: auto, fp32, bf16; weights, loss and norms stay fp32")
+    dtype: str = _key("auto", "of the forward pass: auto, fp32, bf16, fp16; weights, loss, norms stay fp32")
     device: str = _key("auto", "auto, cpu, cuda, cuda:1, mps")
+    strategy: str = _key("ddp", "what several processes do: ddp or fsdp; nothing where there is one")
     compile: bool = _key(False, "torch.compile the model")
+    activation_checkpointing: bool = _key(False, "compute blocks again in backward: less memory, more time")
+    deterministic: bool = _key(False, "refuse kernels whose sums may come in another order")
+    peak_tflops: float | None = _key(None, "the machine's measured peak, for MFU where no data sheet is known")
     exact_fast_matmul: bool = _key(True, "fp32 products through oneDNN where a probe finds them exact")
     seed: int = _key(1337, "of initial weights, batches and dropout")
 
@@ -66,6 +80,10 @@ class TrainConfig:
     save_every: int = _key(200, "steps between checkpoints; 0: only at the end")
     sample_every: int = _key(0, "steps between samples; 0: only at the end")
     sample_seconds: float = _key(0.0, "seconds between samples; 0: not by the clock")
+    save_minutes: float = _key(0.0, "minutes between checkpoints; 0: not by the clock")
+    eval_epochs: float = _key(0.0, "epochs between evaluations; 0: not by epochs")
+    save_epochs: float = _key(0.0, "epochs between checkpoints; 0: not by epochs")
+    sample_epochs: float = _key(0.0, "epochs between samples; 0: not by epochs")
     eval_tokens: int | None = _key(32768, "validation tokens of an evaluation on the way; null: all")
     keep_last: int = _key(3, "newest checkpoints kept besides `best`")
 
@@ -91,7 +109,8 @@ class TrainConfig:
                 getattr(self, name) >= 1, name, getattr(self, name), "the least is 1", f"set {name}=1 or more"
             )
         for name in (
-            *("log_every", "eval_every", "save_every", "sample_every", "sample_seconds"),
+            *("log_every", "eval_every", "save_every", "sample_every", "sample_seconds", "save_minutes"),
+            *("eval_epochs", "save_epochs", "sample_epochs"),
             *("clip", "weight_decay", "warmup"),
         ):
             _need(
@@ -110,10 +129,22 @@ class TrainConfig:
             "set min_lr=0",
         )
         _need(0 <= self.cooldown <= 1, "cooldown", self.cooldown, "it is a share between 0 and 1", "set 0.4")
-        known = "training knows auto, fp32 and bf16 (fp16 would need a loss scaler)"
-        _need(self.dtype in ("auto", "fp32", "bf16"), "dtype", self.dtype, known, "set dtype=auto")
+        known = "training knows auto, fp32, bf16 and fp16"
+        _need(self.dtype in ("auto", "fp32", "bf16", "fp16"), "dtype", self.dtype, known, "set dtype=auto")
+        strategies = "there are none, ddp and fsdp"
+        _need(
+            self.strategy in ("none", "ddp", "fsdp"), "strategy", self.strategy, strategies, "set strategy=ddp"
+        )
         _need(self.muon_lr > 0, "muon_lr", self.muon_lr, "a learning rate is positive", "try muon_lr=0.02")
-        for name in ("beta1", "beta2", "muon_momentum"):
+        for name in ("galore_rank", "galore_gap"):
+            _need(
+                getattr(self, name) >= 1, name, getattr(self, name), "the least is 1", f"set {name}=1 or more"
+            )
+        _need(
+            self.galore_scale > 0,
+            *("galore_scale", self.galore_scale, "a step has a size", "try galore_scale=0.25"),
+        )
+        for name in ("beta1", "beta2", "muon_momentum", "momentum"):
             _need(
                 0 <= getattr(self, name) < 1,
                 name,
@@ -131,33 +162,10 @@ class TrainConfig:
         return not (self.steps is None and self.minutes is None and self.epochs is None)
 
 
-@dataclass(frozen=True)
-class PretrainConfig(TrainConfig):
-    """`TrainConfig` plus text, tokenizer and model: all that `python -m pretraining.train` takes."""
+def __getattr__(name: str) -> Any:
+    """`PretrainConfig` is reached from here too; it is written in a file of its own, which imports this one."""
+    if name == "PretrainConfig":
+        from pretraining.pretrain_config import PretrainConfig
 
-    data: str = _key("storyland", "a corpus (storyland, pydoc) or a path to .txt, .md, .jsonl or a folder")
-    max_documents: int | None = _key(None, "take at most so many documents")
-    val_fraction: float = _key(0.05, "share of the documents kept for validation")
-    data_seed: int = _key(0, "of the corpus and of its split")
-    tokenizer: str = _key("bpe", "bpe (trained here and now), byte, or the path of a saved tokenizer")
-    vocab_size: int = _key(2048, "tokenizer=bpe: size of its vocabulary")
-    preset: str = _key("storyteller", "the model's shape, a key of gpt_model.PRESETS")
-    model: dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "what to change in the preset: model.n_layer=8"}
-    )
-    copy_first: int = _key(0, "a warm-up in copying: the first so many batches repeat a few tokens")
-    copy_every: int = _key(6, "after it, each so-many-th batch repeats")
-    copy_until: int = _key(0, "up to this batch; 0 for no warm-up at all")
-    runs: str | None = _key(None, "where run folders go; null: $SCRATCHBOOK_RUNS, else ./runs")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        share = "it is a share between 0 and 1"
-        _need(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, share, "set val_fraction=0.05")
-        for name in ("copy_first", "copy_until"):
-            _need(
-                getattr(self, name) >= 0, name, getattr(self, name), "it cannot be negative", f"set {name}=0"
-            )
-        _need(self.copy_every >= 1, "copy_every", self.copy_every, "the least is 1", "set copy_every=6")
-        always = "the 256 bytes are always in it"
-        _need(self.vocab_size >= 256, "vocab_size", self.vocab_size, always, "set vocab_size=2048")
+        return PretrainConfig
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

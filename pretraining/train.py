@@ -1,10 +1,14 @@
 """`python -m pretraining.train`: train a GPT from text, stop it, resume it.
 
     python -m pretraining.train data=storyland minutes=2
+    python -m pretraining.train --preset laptop data=book.txt
     python -m pretraining.train --config pretraining/configs/laptop.yaml data=book.txt lr=2e-3 model.n_layer=6
     python -m pretraining.train --resume last
 
 Ctrl-C finishes the step, saves, and says how to go on (exit code 130).
+
+Two things are called preset. `--preset NAME` is a whole recipe, the file configs/NAME.yaml of this chapter;
+`preset=NAME` is a key of a recipe and names the model's shape (`gpt_model.PRESETS`).
 """
 
 from __future__ import annotations
@@ -19,23 +23,67 @@ from typing import Any
 
 from utils.cli import run_main
 from utils.config import load_config, parse_args
-from utils.errors import UserError
+from utils.errors import UserError, closest, did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
 ALIASES = {
     **{
         f"--{name}": name
-        for name in ("data", "preset", "steps", "minutes", "epochs", "batch_size", "grad_accum")
+        for name in ("data", "steps", "minutes", "epochs", "batch_size", "grad_accum")
     },
     **{f"--{name}": name for name in ("optimizer", "lr", "schedule", "warmup", "dtype", "device", "seed")},
     **{f"--{name}": name for name in ("tokenizer", "vocab_size", "runs")},
+    "--model": "preset",
     "--eval_interval": "eval_every",
     "--save_interval": "save_every",
+    "--log_interval": "log_every",
+    "--sample_interval": "sample_every",
+    "--gradient_accumulation_steps": "grad_accum",
+    "--weight_decay": "weight_decay",
+    "--track": "track",
 }
+BOTH = "--preset and --config both name a recipe: give one of them, and change it with key=value"
 MODEL_FLAGS = ("block_size", "n_layer", "n_head", "n_embd", "dropout", "attention", "position")
 
 
+class _Preset(argparse.Action):
+    """`--preset NAME` is another way to write `--config` with the file of that name."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if namespace.config is not None:
+            raise UserError(BOTH)
+        namespace.preset_file = namespace.config = preset_file(values)
+
+
+def recipes() -> list[str]:
+    """The names that `--preset` knows."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def preset_file(name: str) -> Path:
+    """The YAML file of a recipe of this chapter. Raises UserError, also for the name of a model's shape."""
+    path = CONFIGS / f"{name}.yaml"
+    if name in recipes():
+        return path
+    from gpt_model.presets import PRESETS
+
+    if name in PRESETS:
+        raise UserError(
+            f"--preset {name}: that is the shape of a model: write preset={name} (or --model {name}); "
+            f"--preset takes a recipe, one of {', '.join(recipes())}"
+        )
+    hint = did_you_mean(closest(name, recipes()))
+    raise UserError(f"--preset {name}: there is no such recipe: {hint}they are {', '.join(recipes())}")
+
+
 def _own_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preset",
+        action=_Preset,
+        dest="preset_file",
+        metavar="RECIPE",
+        help=f"a recipe of this chapter: {', '.join(recipes())}",
+    )
     parser.add_argument("--resume", metavar="RUN", help="go on with a run: last, an id or a path")
     parser.add_argument("--quiet", action="store_true", help="print only the result")
     for name in MODEL_FLAGS:
@@ -68,6 +116,8 @@ def main(argv: list[str] | None = None) -> int:
         aliases=ALIASES,
         configure=_own_flags,
     )
+    if options.preset_file is not None and options.config != options.preset_file:
+        raise UserError(BOTH)
     shape = [f"model.{n}={v}" for n in MODEL_FLAGS if (v := getattr(options, f"model_{n}")) is not None]
     overrides = [*options.overrides, *shape]
     if options.resume is not None:

@@ -1,20 +1,23 @@
 """Where the numbers of a training go while it runs: the terminal, JSON lines, CSV, or several at once.
 
 The idea: a sink takes one flat record at a time. Training must never die of its bookkeeping, so `MultiSink`
-turns a failing sink into one warning and goes on.
-Left out: the run directory's own metrics.jsonl, which is `Run.metric`; services on the network.
+turns a failing sink into one warning and goes on, and `open_sinks` does the same for one that cannot start.
+`SINKS` are the sinks that a config may name. Left out: the run directory's own metrics.jsonl, which is
+`Run.metric`; TensorBoard, W&B and Trackio are in `tracking_services`.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from utils.errors import UserError, one_line
+from utils.errors import UserError, closest, did_you_mean, one_line
 from utils.files import JsonlWriter, LineWriter, PathLike
 from utils.provenance import now
 
@@ -116,6 +119,69 @@ class MultiSink:
                     self._warned.add(index)
                     what = one_line(f"{type(exc).__name__}: {exc}")
                     self._warn(f"{type(sink).__name__} fails ({what}); training goes on without its records")
+
+
+@dataclass(frozen=True)
+class SinkOptions:
+    """What a sink is told: where its files go, and for services the names under which a run is kept.
+
+    `run` is the run's id; the same id again goes on with the same record. `mode` is W&B's: auto, online, offline.
+    """
+
+    folder: Path
+    project: str = "scratchbook"
+    run: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    mode: str = "auto"
+    warn: Callable[[str], None] = lambda text: print(f"warning: {text}", file=sys.stderr)
+
+
+def _service(name: str) -> Callable[[SinkOptions], Sink]:
+    def open_it(options: SinkOptions) -> Sink:
+        from utils import tracking_services
+
+        return getattr(tracking_services, name)(options)
+
+    return open_it
+
+
+SINKS: dict[str, Callable[[SinkOptions], Sink]] = {
+    "console": lambda options: ConsoleSink(),
+    "csv": lambda options: CsvSink(options.folder / "metrics.csv"),
+    "jsonl": lambda options: JsonlSink(options.folder / "tracked.jsonl"),
+    "tensorboard": _service("TensorBoardSink"),
+    "wandb": _service("WandbSink"),
+    "trackio": _service("TrackioSink"),
+}
+PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+
+
+def check_sinks(names: Sequence[str]) -> None:
+    """Refuse what could never work, before any work is done: an unknown name, a package that is not installed."""
+    for name in names:
+        if name not in SINKS:
+            hint = did_you_mean(closest(name, SINKS))
+            raise UserError(f"there is no sink named {name!r}: {hint}choose of {', '.join(SINKS)}")
+        package = PACKAGES.get(name)
+        if package and package not in sys.modules and importlib.util.find_spec(package) is None:
+            extra = "trackio" if package == "trackio" else "-c constraints.txt -e '.[track]'"
+            raise UserError(f"track={name} needs the package {package}: pip install {extra}")
+
+
+def open_sinks(names: Sequence[str], options: SinkOptions) -> MultiSink:
+    """The named sinks as one. One that cannot be opened is a warning, and training goes on without it.
+
+    Raises `UserError` for an unknown name or a package that is missing (`check_sinks`).
+    """
+    check_sinks(names)
+    sinks: list[Sink] = []
+    for name in dict.fromkeys(names):
+        try:
+            sinks.append(SINKS[name](options))
+        except Exception as exc:  # a full disk, a service without a network: the training matters more
+            what = one_line(f"{type(exc).__name__}: {exc}")
+            options.warn(f"{name} cannot be opened ({what}); training goes on without it")
+    return MultiSink(sinks, warn=options.warn)
 
 
 def format_record(record: Mapping[str, Any]) -> str:
