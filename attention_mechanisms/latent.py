@@ -86,6 +86,11 @@ class LatentAttention(MultiHeadAttention):
     def check(cls, config: AttentionConfig) -> None:
         super().check(config)
         latent_dims(config)
+        if getattr(config, "qk_norm", False):
+            raise UserError(
+                "qk_norm is True but attention mla normalises its latents already, and its keys must stay linear maps "
+                "of them: leave qk_norm out, or choose another attention"
+            )
 
     @classmethod
     def make_cache(

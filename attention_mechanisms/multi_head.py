@@ -24,6 +24,7 @@ from attention_mechanisms.attention import attend, attention_weights
 from attention_mechanisms.kv_cache import FullKVCache, KVCache, LayerCache
 from attention_mechanisms.masks import combine_masks, padding_mask, visible
 from attention_mechanisms.positions import RotaryPositions, alibi_bias, alibi_slopes
+from attention_mechanisms.qk_norm import HeadNorm
 from attention_mechanisms.rope_scaling import RopeScaling
 from utils.errors import UserError
 
@@ -115,6 +116,9 @@ class MultiHeadAttention(nn.Module):
         self.qkv_rows = [heads * self.head_dim for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]
         self.qkv_proj = nn.Linear(config.n_embd, sum(self.qkv_rows), bias=has_bias(config, "qkv"))
         self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=has_bias(config, "attn_out"))
+        normed = bool(getattr(config, "qk_norm", False))
+        self.q_norm = HeadNorm(self.head_dim) if normed else None
+        self.k_norm = HeadNorm(self.head_dim) if normed else None
         self.rope = rotary(config, self.head_dim)
         self.alibi = config.position == "alibi"
 
@@ -231,4 +235,6 @@ class MultiHeadAttention(nn.Module):
             self.qkv_proj(x).view(batch, time, sum(heads), self.head_dim).transpose(1, 2).split(heads, dim=1)
         )
         q, k, v = parts
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         return q, k, v

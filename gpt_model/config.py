@@ -63,6 +63,11 @@ class GPTConfig:
     adds to the stream).
     embedding_std: of the token embedding's initialisation; a large one goes with an untied head, whose logits
     would otherwise start far from even.
+    qk_norm: queries and keys are normalised a head before they are compared (see `attention_mechanisms.qk_norm`).
+    logit_softcap: c in c · tanh(logits / c), which keeps every logit within ± c (Gemma 2, arXiv 2408.00118, section 2);
+    None has no cap.
+    zero_init_out: the maps back into the stream begin at 0, so that every block begins as the identity and only
+    learns to add (Zhang et al. 2019, arXiv 1901.09321). Of initialisation only: no forward pass depends on it.
     attn_backend: "auto" lets `attention_mechanisms.choose_backend` decide by shape and device.
     """
 
@@ -105,6 +110,9 @@ class GPTConfig:
     residual_dropout: float | None = None
     tie_weights: bool = True
     embedding_std: float = 0.02
+    qk_norm: bool = False
+    logit_softcap: float | None = None
+    zero_init_out: bool = False
     attn_backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -138,6 +146,13 @@ class GPTConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UserError(f"{name} is {value}: it must be a positive number, or null")
+        if self.logit_softcap is not None and not (
+            self.logit_softcap > 0 and math.isfinite(self.logit_softcap)
+        ):
+            raise UserError(f"logit_softcap is {self.logit_softcap}: it must be a positive number, or null")
+        for name in ("qk_norm", "zero_init_out"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"{name} is {getattr(self, name)!r}: choose true or false")
         for name in ("qkv_bias", "attn_out_bias", "mlp_bias"):
             if getattr(self, name) not in (None, True, False):
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose true, false or null (as bias)")

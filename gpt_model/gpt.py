@@ -101,9 +101,9 @@ class GPT(nn.Module):
         """GPT-2's initialisation: N(0, 0.02), biases 0, and 0.02 / √(2 n_layer) for the projections back.
 
         Each of the 2 · n_layer sub-layers adds to the residual stream; the smaller scale keeps the variance
-        of their sum independent of depth (Radford et al. 2019, section 2.3).
+        of their sum independent of depth (Radford et al. 2019, section 2.3). `zero_init_out` makes it 0.
         """
-        residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer)
+        residual_std = 0.0 if self.config.zero_init_out else INIT_STD / math.sqrt(2 * self.config.n_layer)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=residual_std if name.endswith("out_proj") else INIT_STD)
@@ -170,9 +170,10 @@ class GPT(nn.Module):
         return Output(logits, None if targets is None else token_loss(logits, targets, loss_reduction))
 
     def unembed(self, x: Tensor) -> Tensor:
-        """Residual stream (B, T, n_embd) -> logits (B, T, vocab_size): final norm, then the head."""
+        """Residual stream (B, T, n_embd) -> logits (B, T, vocab_size): final norm, then the head, then the cap."""
         x = self.final_norm(x)
-        return F.linear(x, self.token_embedding.weight) if self.head is None else self.head(x)
+        logits = F.linear(x, self.token_embedding.weight) if self.head is None else self.head(x)
+        return logits if self.config.logit_softcap is None else softcap(logits, self.config.logit_softcap)
 
     @staticmethod
     def _full_mask(mask: Tensor | None, cache: KVCache | None, batch: int, total: int) -> Tensor | None:
@@ -244,6 +245,15 @@ class GPT(nn.Module):
         from gpt_model.huggingface import from_pretrained
 
         return from_pretrained(folder_or_name, device=device, dtype=dtype)
+
+
+def softcap(logits: Tensor, cap: float) -> Tensor:
+    """cap · tanh(logits / cap): nearly the same for small logits, never beyond ± cap, monotonic in between.
+
+    >>> softcap(torch.tensor([0.0, 1.0, 1000.0]), 15.0)
+    tensor([ 0.0000,  0.9985, 15.0000])
+    """
+    return torch.tanh(logits / cap) * cap
 
 
 def token_loss(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
