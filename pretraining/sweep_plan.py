@@ -2,8 +2,8 @@
 
     lr=1e-3,3e-3 model.n_layer=2,4 steps=400     two axes, four trials, everything else the same
 
-Three methods. A *grid* takes every combination. *Random* search draws some of them, or from ranges, `lr=log(1e-4,1e-2)`:
-where few of the axes matter it tries more values of those that do (Bergstra & Bengio 2012, JMLR 13). *Halving* starts
+Three methods. A *grid* takes every combination. *Random* search draws some, or from ranges, `lr=log(1e-4,1e-2)`: where
+few of the axes matter it tries more values of those that do (Bergstra & Bengio 2012, JMLR 13). *Halving* starts
 many trials, and at each rung lets the best 1/eta train on, eta times as long (Jamieson & Talwalkar 2016, arXiv
 1502.07943). A trial that goes on is the same run: its schedule was that of the whole budget from the first step, so it
 ends where it would have ended alone. A plan starts nothing; `jobs` gives command lines, for local processes or rented
@@ -149,9 +149,10 @@ class SweepPlan:
         stop = self.rungs[rung]
         stop_words = [] if stop is None else ["--stop-at", str(stop)]
         config = [] if self.recipe is None else ["--config", self.recipe]
+        start = ["-m", "pretraining.train_job"]
+        end = [f"runs={folder}", f"keep_last={keep}"]
         return [
-            ["-m", "pretraining.train_job", "--run-id", trial.id, *stop_words, *config, *trial.words]
-            + [f"runs={folder}", f"keep_last={keep}"]
+            [*start, "--run-id", trial.id, *stop_words, *config, *trial.words, *end]
             for trial in (self.trials if trials is None else trials)
         ]
 

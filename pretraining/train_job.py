@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,11 +45,13 @@ def find_job(run_id: str, root: Path | str | None) -> Run | None:
 
 
 def reached(run: Run) -> int:
-    """The step of the newest checkpoint; 0 without one."""
-    from pretraining.checkpoints import step_folders
-
-    folders = step_folders(run.path / "checkpoints")
-    return int(folders[-1].name.rpartition("_")[2]) if folders else 0
+    """The step of the newest checkpoint; 0 without one. (Told by the folders' names: no torch.)"""
+    steps = [
+        int(found.group(1))
+        for path in (run.path / "checkpoints").glob("step_*")
+        if (found := re.fullmatch(r"step_(\d+)", path.name)) and (path / "manifest.json").is_file()
+    ]
+    return max(steps, default=0)
 
 
 def is_done(run: Run, stop_at: int | None) -> bool:
