@@ -22,10 +22,13 @@ _HOME = {
     "evaluate": "evaluation",
     "unigram_baseline": "baselines",
     "bigram_baseline": "baselines",
+    "OBJECTIVES": "objectives",
     "OPTIMIZERS": "optimizers",
     "SCHEDULES": "schedules",
+    "register": "registries",
 }
 __all__ = [
+    "OBJECTIVES",
     "OPTIMIZERS",
     "SCHEDULES",
     "Callback",
@@ -40,6 +43,7 @@ __all__ = [
     "evaluate",
     "load_checkpoint",
     "prepare_data",
+    "register",
     "save_checkpoint",
     "train",
     "unigram_baseline",
@@ -51,8 +55,10 @@ if TYPE_CHECKING:
     from pretraining.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
     from pretraining.config import PretrainConfig, TrainConfig
     from pretraining.evaluation import EvalBatches, EvalResult, evaluate
+    from pretraining.objectives import OBJECTIVES
     from pretraining.optimizers import OPTIMIZERS
     from pretraining.recipe import prepare_data, train
+    from pretraining.registries import register
     from pretraining.schedules import SCHEDULES
     from pretraining.trainer import Trainer, TrainResult
 
