@@ -71,7 +71,7 @@ class WandbSink:
 
         self._wandb, self._options = wandb, options
         asked = options.mode if options.mode != "auto" else os.environ.get("WANDB_MODE", "online")
-        if asked == "online" and not wandb_key():
+        if asked == "online" and not wandb_key(wandb.Settings().base_url):
             self._explain("there is no key (WANDB_API_KEY, or `wandb login`)")
             asked = "offline"
         try:
@@ -138,14 +138,18 @@ class TrackioSink:
             self._run.finish()
 
 
-def wandb_key() -> bool:
-    """Whether this machine holds a key for W&B's server: in the environment, or where `wandb login` put it."""
+def wandb_key(server: str) -> bool:
+    """Whether this machine holds a key for W&B: in the environment, or where `wandb login` put it for `server`.
+
+    Asked before W&B is, because on a terminal W&B would stop and ask the person.
+    """
     if any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", server)).hostname or ""
     named = os.environ.get("NETRC")
     for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
         with contextlib.suppress(OSError, netrc.NetrcParseError):
-            if netrc.netrc(path).authenticators(host):
+            logins = netrc.netrc(path)
+            if logins.authenticators(host) or "api.wandb.ai" in logins.hosts:  # the server's name before 2026
                 return True
     return False
