@@ -4,8 +4,8 @@ The idea: while decoding, a weight matrix meets one row for each sequence. Each 
 few times), so memory bounds the product, and a general matrix product, made for many rows, stays far from that bound.
 Which form comes nearest on a CPU (x86 with AVX-512, torch 2.13; figures: `results/decode.json`):
 
-    float32, eager      x @ W with W kept as (K, N); F.linear has it as (N, K)
-    bf16, or rows > 1   oneDNN's product with the weight packed beforehand into blocks
+    float32, bf16       oneDNN's product with the weight packed beforehand into blocks; without oneDNN, for one
+                        float32 row, x @ W with W kept as (K, N), which F.linear has as (N, K)
     int8, int4          torch's packed kernels (`quantized_layers`)
     compiled, one row   (weight * x).sum(-1): Inductor makes one loop of it that converts, multiplies and adds while
                         it reads, whatever the precision, and reaches memory's rate
@@ -182,11 +182,12 @@ def lay_out(layer: Any, dtype: torch.dtype, rows: int, *, compiled: bool) -> nn.
             layer = PackedInt8(layer)
     else:
         weight, bias = cast(layer.weight, dtype), cast(layer.bias, dtype)
-        if on_cpu and rows == 1 and dtype == torch.float32:
+        if on_cpu and has_packing(dtype):
+            layer = Packed(weight, bias, rows)
+        elif on_cpu and rows == 1 and dtype == torch.float32:
             return Transposed(weight, bias)
-        if not (on_cpu and has_packing(dtype)):
+        else:
             return plain_linear(weight, bias)
-        layer = Packed(weight, bias, rows)
     return Opaque(layer) if on_cpu and compiled else layer
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gpt_model.engine import Engine
 from gpt_model.gpt import GPT
+from gpt_model.ragged_batch import Step
 from gpt_model.request import DEFAULT, OVERFLOW, Request
 from gpt_model.sampling import Sampling
 from utils.errors import UserError
@@ -78,18 +79,20 @@ def stream(
     stop_ids: Collection[int] = (),
     on_overflow: str = "error",
     use_cache: bool = True,
+    step: Step | None = None,
     stop_event: threading.Event | None = None,
 ) -> Iterator[int]:
     """The ids that `generate` gives for one prompt (T,) or (1, T), each as soon as it is drawn.
 
-    `stop_event` is looked at before every token: setting it from any thread ends the stream. Closing the
-    iterator frees the cache. Bad input raises here, before the first token.
+    `step` is a faster decode function for one row (`decode_step.DecodeStep`). `stop_event` is looked at before every
+    token: setting it from any thread ends the stream. Closing the iterator frees the cache. Bad input raises here,
+    before the first token.
     """
     prompt = torch.as_tensor(ids)
     prompts = prompt[None] if prompt.dim() == 1 else prompt
     if len(prompts) != 1:
         raise UserError(f"stream continues one prompt but {len(prompts)} came: use generate for a batch")
-    engine = _engine(model, 1, use_cache)
+    engine = _engine(model, 1, use_cache, step)
     text = prompts[0].tolist()
     engine.submit(
         Request(text, max_new_tokens, sampling, stop_ids, on_overflow=on_overflow, stop_event=stop_event)
@@ -157,13 +160,14 @@ def stream_text(
     return pieces()
 
 
-def _engine(model: GPT, rows: int, use_cache: bool) -> Engine:
+def _engine(model: GPT, rows: int, use_cache: bool, step: Step | None = None) -> Engine:
     """An engine for one call: nobody else waits, so prompts are read in one pass, and nothing is kept."""
     return Engine(
         model,
         max_rows=max(rows, 1),
         prefill_chunk=sys.maxsize,
         reuse_prefixes=False,
+        step=step,
         use_cache=use_cache,
     )
 

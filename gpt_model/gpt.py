@@ -20,8 +20,9 @@ if __name__ == "__main__":  # first of all, so that --help need not wait for tor
     raise SystemExit(run_main(lambda argv: take_tour("mha", argv)))
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,10 @@ INIT_STD = 0.02
 
 
 class Output(NamedTuple):
-    """What a forward pass gives: logits (B, T, vocab_size) and, when targets came, the loss in nats."""
+    """What a forward pass gives: logits (B, T, vocab_size) and, when targets came, the loss in nats.
+
+    The logits are None, whatever the type says, in the one case that a trainer asked for it by `head_loss`.
+    """
 
     logits: Tensor
     loss: Tensor | None = None
@@ -94,6 +98,8 @@ class GPT(nn.Module):
         self.head: nn.Linear | None = None
         if not config.tie_weights:
             self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        # (stream, head's matrix, targets) -> mean loss: set by a trainer that needs no logits (`pretraining.fast_loss`).
+        self.head_loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
         self.init_weights()
 
     @torch.no_grad()
@@ -166,6 +172,10 @@ class GPT(nn.Module):
             x = block(x, None if cache is None else cache.layer(i), positions, attention_mask)
         if cache is not None:
             cache.advance(time)
+        if self.head_loss is not None and self.training and targets is not None and loss_reduction == "mean":
+            matrix = self.head_matrix()
+            if matrix is not None:
+                return Output(cast(Tensor, None), self.head_loss(self.final_norm(x), matrix, targets))
         logits = self.unembed(x[:, -1:] if last_only else x)
         return Output(logits, None if targets is None else token_loss(logits, targets, loss_reduction))
 
@@ -174,6 +184,15 @@ class GPT(nn.Module):
         x = self.final_norm(x)
         logits = F.linear(x, self.token_embedding.weight) if self.head is None else self.head(x)
         return logits if self.config.logit_softcap is None else softcap(logits, self.config.logit_softcap)
+
+    def head_matrix(self) -> Tensor | None:
+        """The matrix (V, n_embd) that the normed stream is multiplied with, or None where that is not all of the head.
+
+        It is more where the logits are capped, or where someone put another layer in its place (LoRA, quantised).
+        """
+        module = self.token_embedding if self.head is None else self.head
+        plain = type(module) in (nn.Embedding, nn.Linear) and getattr(module, "bias", None) is None
+        return module.weight if plain and self.config.logit_softcap is None else None
 
     @staticmethod
     def _full_mask(mask: Tensor | None, cache: KVCache | None, batch: int, total: int) -> Tensor | None:

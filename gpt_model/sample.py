@@ -3,6 +3,7 @@
 python -m gpt_model.sample --ckpt assets --prompt "Once upon a time" --max-new-tokens 100 --stream
 python -m gpt_model.sample --ckpt assets --prompt "The fox" --min-p 0.1 --top-k 0 --show-probabilities
 python -m gpt_model.sample --ckpt assets --prompt "The fox" --beams 4 --max-new-tokens 20
+python -m gpt_model.sample --ckpt assets --prompt "The fox" --quantize int8 --compile
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from utils.cli import run_main
 from utils.errors import UserError
 
 if TYPE_CHECKING:
+    from gpt_model.decode_step import DecodeStep
     from gpt_model.loading import LoadedModel
     from gpt_model.sampling import Sampling
 
@@ -50,6 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
     rules("--min-new-tokens", type=int, default=0, help="do not end the text before so many tokens")
     rules("--logit-bias", action="append", default=[], metavar="ID=X", help="add X to a token's logit")
 
+    speed = parser.add_argument_group("how fast").add_argument
+    speed("--quantize", choices=("int8", "int4"), default=None, help="smaller weights: a byte or half a byte")
+    speed("--dtype", choices=("fp32", "bf16"), default=None, help="to compute in; quantised: bf16, else fp32")
+    speed("--compile", action="store_true", help="compile the step of one token: half a minute, then faster")
+
     search = parser.add_argument_group("search instead of drawing").add_argument
     search("--beams", type=int, default=0, metavar="N", help="look for the likeliest text with N beams")
     search("--length-penalty", type=float, default=1.0, help="of the search: above 0 favours longer texts")
@@ -68,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(
             f"{loaded.path} has no tokenizer.json of ours: copy the one it was trained with beside it"
         )
+    step = _quick_step(args, loaded)
     end = loaded.tokenizer.special_tokens.get("<|endoftext|>")
     prompt = loaded.tokenizer.encode_ordinary(args.prompt)
     if end is not None:
@@ -88,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
         if i:
             print("-" * 40)
         if texts is None:
-            ids = _written(args, loaded, prompt, stop_ids, _sampling(args, loaded.tokenizer, i))
+            ids = _written(args, loaded, prompt, stop_ids, _sampling(args, loaded.tokenizer, i), step)
         elif i < len(texts):
             ids = texts[i]
             print(args.prompt + _cut(loaded.tokenizer, ids, args.stop))
@@ -108,12 +116,32 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--beams is {args.beams}: give the number of beams, or 0 to draw")
     if args.beams and args.stream:
         raise UserError("--stream and --beams: a search knows its text only at the end; leave one out")
+    if args.beams and args.compile:
+        raise UserError("--compile and --beams: the compiled step writes one text; leave one out")
     if args.beams and args.num_samples > args.beams:
         raise UserError(
             f"--num-samples is {args.num_samples} but --beams {args.beams} keeps no more texts than that"
         )
     if args.beams and args.on_overflow == "slide":
         raise UserError("--on-overflow slide and --beams: a search cannot slide; choose stop or error")
+
+
+def _quick_step(args: argparse.Namespace, loaded: LoadedModel) -> DecodeStep | None:
+    """Make the model smaller as asked, and give it a quick decode step; None when nothing of the kind was asked for."""
+    if not (args.quantize or args.dtype or args.compile):
+        return None
+    import torch
+
+    from gpt_model.decode_step import DecodeStep
+    from gpt_model.quantization import quantize
+
+    if args.quantize:
+        quantize(loaded.model, args.quantize)
+    if (args.dtype or ("bf16" if args.quantize else "fp32")) == "bf16":
+        loaded.model.to(torch.bfloat16)
+    if args.beams:
+        return None
+    return DecodeStep(loaded.model, loaded.model.new_cache(1, loaded.config.block_size), compile=args.compile)
 
 
 def _sampling(args: argparse.Namespace, tokenizer: Any, number: int) -> Sampling:
@@ -151,6 +179,7 @@ def _written(
     prompt: list[int],
     stop_ids: tuple[int, ...],
     sampling: Sampling,
+    step: DecodeStep | None,
 ) -> list[int]:
     """Draw one text and print it, in pieces or whole; returns its ids."""
     from gpt_model.generation import stream
@@ -164,6 +193,7 @@ def _written(
         sampling=sampling,
         stop_ids=stop_ids,
         on_overflow=args.on_overflow,
+        step=step,
     )
     ids: list[int] = []
     pieces = [args.prompt]

@@ -89,6 +89,10 @@ SMALL = {
         "batch_size=2",
         "measure_every=1",
     ],
+    r"python -m gpt_model\.benchmark( |$)": [
+        *("preset=debug", "parts=[batch1]", "modes=[fp32]", "peers=[]", "compile=false"),
+        *("prompt=4", "new=4", "rounds=1", "out=decode.json"),
+    ],
     r"python -m gpt_model\.benchmark_engine": [
         *(
             "models=[debug]",

@@ -91,3 +91,22 @@ def test_a_bad_flag_is_one_line_and_nothing_else(folder, capsys, flags, message)
     assert run_main(sample.main, ["--ckpt", str(folder), "--prompt", "ab", *flags]) == 2
     out, err = capsys.readouterr()
     assert not out and err.startswith("error: ") and message in err and err.count("\n") == 1
+
+
+def test_smaller_weights_and_quick_steps_write_a_text(folder, capsys):
+    plain = written(folder, capsys, "--temperature", "0")
+    assert written(folder, capsys, "--temperature", "0", "--dtype", "fp32") == plain, (
+        "the step is the model's"
+    )
+    for flags in (["--quantize", "int8"], ["--quantize", "int4"], ["--quantize", "int8", "--dtype", "fp32"]):
+        assert len(written(folder, capsys, "--temperature", "0", *flags)) > 10
+    assert len(written(folder, capsys, "--quantize", "int8", "--beams", "2")) > 10
+
+
+def test_a_compiled_step_is_asked_for(folder, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: asked.append(options) or function)
+    plain = written(folder, capsys, "--temperature", "0")
+    assert not asked
+    assert written(folder, capsys, "--temperature", "0", "--compile") == plain
+    assert asked and not asked[0]["dynamic"]
