@@ -4,13 +4,14 @@ A checkpoint is a folder `checkpoints/step_000500/` with the model (`model.safet
 tokenizer, the state of training (tensors in `trainer.safetensors`, the rest in `trainer.json`) and
 `manifest.json`, the sha256 of each file. It comes into being by one rename, so a folder under that name is
 whole; the pointer files `last` and `best` are moved only afterwards. Reading checks every byte and falls
-back, by name, to the newest older checkpoint that is whole. Nothing is pickled. Left out: shards of several
-ranks, asynchronous writing.
+back, by name, to the newest older checkpoint that is whole. Nothing is pickled. Writing while training goes on:
+`async_checkpoints`. Left out: shards of several ranks (`sharded_checkpoints`). Notebook 06.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -19,13 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as tensors_to_bytes
 
-from pretraining.state_codec import decode, encode
+from gpt_model.weights_io import write_tensors
+from pretraining.state_codec import decode, encode, in_memory
 from utils.errors import UserError
-from utils.files import atomic_dir, atomic_write_bytes, atomic_write_json, atomic_write_text, sha256_file
+from utils.files import atomic_dir, atomic_write_text, sha256_file
 
 _STEP = re.compile(r"step_(\d{6,})")
 FORMAT = 1
@@ -62,51 +64,123 @@ def save_checkpoint(
     root: Path,
     step: int,
     *,
-    save_model: Callable[[Path], None],
+    save_model: Callable[[Path], Any],
     state: Mapping[str, Any],
     tokenizer: Any = None,
     best: bool = False,
+    score: float | None = None,
     keep_last: int | None = None,
+    keep_best: int = 1,
 ) -> Path:
-    """Write `root/step_NNNNNN`, point `last` (and, if `best`, `best`) at it, then remove old ones.
+    """Write `root/step_NNNNNN`, point `last` (and, if it is, `best`) at it, then remove old ones.
 
     `save_model(folder)` writes the weights and the model's config (`GPT.save_pretrained`). `state` is any
-    tree that `state_codec` can write. `keep_last` newest folders and the one `best` names are kept; None
-    keeps all. OSError (a full disk, a read-only folder) passes through, with all earlier checkpoints and
-    pointers as they were.
+    tree that `state_codec` can write. `score` is what this step was found worth, a validation loss: `best` is
+    the lowest on disk. Without scores `best=True` says it. The `keep_last` newest folders are kept, and the
+    `keep_best` of the lowest scores; None keeps all. OSError (a full disk, a read-only folder) passes through,
+    with all earlier checkpoints and pointers as they were.
     """
+    tensors: dict[str, torch.Tensor] = {}
+    tree = encode(dict(state), tensors, take=in_memory)
+    return write_checkpoint(
+        root,
+        step,
+        save_model=save_model,
+        tree=tree,
+        tensors=tensors,
+        tokenizer=tokenizer,
+        best=best,
+        score=score,
+        keep_last=keep_last,
+        keep_best=keep_best,
+    )
+
+
+def write_checkpoint(
+    root: Path,
+    step: int,
+    *,
+    save_model: Callable[[Path], Any],
+    tree: Any,
+    tensors: Mapping[str, torch.Tensor],
+    tokenizer: Any = None,
+    best: bool = False,
+    score: float | None = None,
+    keep_last: int | None = None,
+    keep_best: int = 1,
+) -> Path:
+    """`save_checkpoint` of a state that `state_codec.encode` has taken apart already."""
     root.mkdir(parents=True, exist_ok=True)
     target = root / step_name(step)
     with atomic_dir(target) as folder:
         save_model(folder)
         if tokenizer is not None:
             tokenizer.save(folder / "tokenizer.json")
-        tensors: dict[str, Any] = {}
-        tree = encode(dict(state), tensors)
-        atomic_write_bytes(folder / "trainer.safetensors", tensors_to_bytes(tensors))
-        atomic_write_json(folder / "trainer.json", {"format": FORMAT, "step": step, "state": tree})
+        write_tensors(folder / "trainer.safetensors", _apart(tensors))
+        (folder / "trainer.json").write_text(json.dumps({"format": FORMAT, "step": step, "state": tree}))
         files = {
-            p.name: {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in sorted(folder.iterdir())
+            path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+            for path in sorted(folder.iterdir())
         }
-        atomic_write_json(folder / "manifest.json", {"format": FORMAT, "step": step, "files": files})
+        worth = score if score is not None and math.isfinite(score) else None
+        manifest = {"format": FORMAT, "step": step, "score": worth, "files": files}
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     atomic_write_text(root / "last", target.name + "\n")
-    if best:
-        atomic_write_text(root / "best", target.name + "\n")
+    ranked = _ranked(root)
+    chosen = ranked[0] if score is not None and ranked else target.name if best else None
+    if chosen is not None and chosen != _pointer(root, "best"):
+        atomic_write_text(root / "best", chosen + "\n")
     if keep_last is not None:
-        _remove_old(root, keep_last)
+        _remove_old(root, step, keep_last, set(ranked[:keep_best]))
     return target
 
 
-def _remove_old(root: Path, keep_last: int) -> None:
-    """Remove all but the newest `keep_last` folders and those that a pointer names."""
-    named = {_pointer(root, "last"), _pointer(root, "best")}
-    for path in step_folders(root)[:-keep_last]:
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors with no memory in common, which safetensors asks for; only those that have are copied."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        shared = storage.data_ptr() in seen or storage.nbytes() != tensor.nbytes
+        seen.add(storage.data_ptr())
+        apart[name] = tensor.contiguous().clone() if shared else tensor.contiguous()
+    return apart
+
+
+def score_of(folder: Path) -> float | None:
+    """The validation loss that a checkpoint was saved with, or None."""
+    try:
+        score = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("score")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return float(score) if isinstance(score, int | float) else None
+
+
+def _ranked(root: Path) -> list[str]:
+    """The names of the checkpoints that have a score, lowest first; of equal ones the older."""
+    scored = [(score, path.name) for path in step_folders(root) if (score := score_of(path)) is not None]
+    return [name for _, name in sorted(scored)]
+
+
+def _remove_old(root: Path, step: int, keep_last: int, kept: set[str]) -> None:
+    """Remove all but the newest `keep_last` folders, those in `kept`, and those that a pointer names.
+
+    A run that went on from an earlier step has folders of steps that are still to come: they belong to what it
+    has left behind, so they count as the oldest.
+    """
+    named = {_pointer(root, "last"), _pointer(root, "best"), *kept}
+    folders = step_folders(root)
+    folders.sort(key=lambda path: _step_of(path) <= step)  # stable: within each kind by step
+    for path in folders[:-keep_last]:
         if path.name not in named:
-            gone = path.with_name(
-                f".removed_{path.name}"
-            )  # a half-removed folder must not look like a checkpoint
+            # a half-removed folder must not look like a checkpoint
+            gone = path.with_name(f".removed_{path.name}")
             os.replace(path, gone)
             shutil.rmtree(gone, ignore_errors=True)
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name[len("step_") :])
 
 
 def remove_left_overs(root: Path) -> None:
@@ -158,21 +232,25 @@ def find_checkpoint(place: Any, which: str | int = "last") -> tuple[Path, str | 
     Raises CheckpointError when there is none, naming each that was tried.
     """
     root = checkpoint_root(place)
-    if (root / "manifest.json").is_file():  # a step folder itself
+    if _STEP.fullmatch(root.name):  # a step folder itself, perhaps one that has lost its manifest
         root, which = root.parent, root.name
     folders = step_folders(root)
     if not folders:
         raise CheckpointError(f"no checkpoint in {root}: train first, or name another run")
+    tried: list[str] = []
     wanted = step_name(int(which)) if str(which).isdigit() else str(which)
     if wanted in ("last", "best"):
-        wanted = _pointer(root, wanted) or folders[-1].name
-    if root / wanted not in folders:
-        raise CheckpointError(
-            f"no checkpoint {wanted} in {root}: there are {', '.join(p.name for p in folders[-5:])}"
-        )
-    older = [p for p in reversed(folders) if p.name != wanted]
-    older.sort(key=lambda p: int(p.name[5:]) > int(wanted[5:]))  # older ones first, then newer ones
-    tried: list[str] = []
+        pointed = _pointer(root, wanted)
+        if pointed is None and wanted == "best":
+            tried.append("no checkpoint is marked best")
+        elif pointed is not None and root / pointed not in folders:
+            tried.append(f"{pointed} is missing")
+        wanted = pointed if pointed is not None and root / pointed in folders else folders[-1].name
+    elif root / wanted not in folders:
+        there = ", ".join(path.name for path in folders[-5:])
+        raise CheckpointError(f"no checkpoint {wanted} in {root}: there are {there}")
+    older = [path for path in reversed(folders) if path.name != wanted]
+    older.sort(key=lambda path: _step_of(path) > _step_of(root / wanted))  # older ones first, then newer ones
     for folder in [root / wanted, *older]:
         wrong = damage(folder)
         if wrong is None:

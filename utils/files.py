@@ -89,6 +89,27 @@ def atomic_write_json(path: PathLike, obj: Any) -> Path:
 
 
 @contextlib.contextmanager
+def atomic_file(path: PathLike) -> Iterator[Path]:
+    """`atomic_write_bytes` for a writer that wants a path: yields a temporary one, renamed when the block ends well.
+
+    Nothing needs to be held in memory twice. When the block raises, the old content stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_beside(path)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _fsync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextlib.contextmanager
 def atomic_dir(path: PathLike) -> Iterator[Path]:
     """Build a folder under a temporary name and rename it to `path` when the block ends well.
 
