@@ -2,9 +2,11 @@
 
 galore-torch keeps a Python object in its state, which no safe loader reads back. Here it is taken apart into
 its tensors when state is saved and put together again when it is loaded, so that checkpoints stay without
-pickle and a run resumes exactly. Three differences to ours are the library's own: it decays after the step, it
-takes the signs of singular vectors as they come, and it rotates at full rank too. The library imports
-transformers and bitsandbytes, seconds of import, so it is loaded when it is chosen and not before.
+pickle and a run resumes exactly. A new projector is a slice of U or Vᵀ; it is copied, because the slice keeps all
+of U alive, and because products with a slice round differently than with the copy that a resumed run reads.
+Three differences to ours are the library's own: it decays after the step, it takes the signs of singular vectors
+as they come, and it rotates at full rank too. The library imports transformers and bitsandbytes, seconds of
+import, so it is loaded when it is chosen and not before.
 """
 
 from __future__ import annotations
@@ -38,6 +40,13 @@ def build_galore_torch(groups: list[dict[str, Any]], **defaults: Any) -> torch.o
     class GaloreTorch(adamw):  # type: ignore[misc, valid-type]
         """The library's optimizer with a state that is tensors and numbers."""
 
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            super().step(closure)
+            for value in self.state.values():
+                if "projector" in value:
+                    value["projector"].ortho_matrix = _compact(value["projector"].ortho_matrix)
+
         def state_dict(self) -> dict[str, Any]:
             saved = super().state_dict()
             plain = {key: dict(value) for key, value in saved["state"].items()}
@@ -61,6 +70,17 @@ def _projector_class() -> Any:
     from galore_torch.galore_projector import GaLoreProjector
 
     return GaLoreProjector
+
+
+def _compact(matrix: Any) -> Any:
+    """The projector's tensor, or its two, without the rest of what they were cut from."""
+    if isinstance(matrix, list):
+        return [part.clone(memory_format=torch.contiguous_format) if _cut(part) else part for part in matrix]
+    return matrix.clone(memory_format=torch.contiguous_format) if _cut(matrix) else matrix
+
+
+def _cut(part: torch.Tensor) -> bool:
+    return part.untyped_storage().nbytes() > part.numel() * part.element_size()
 
 
 def _rebuilt(projector: Any, group: dict[str, Any], matrix: Any) -> Any:

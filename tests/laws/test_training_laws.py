@@ -169,6 +169,7 @@ def test_exact_values_at_the_corners():
         "linear": (1 / 5, 2 / 5, 4 / 5, 1.0, 0.55, 1 - 0.9 * 15 / 16),
         "constant": (1 / 5, 2 / 5, 4 / 5, 1.0, 1.0, 1.0),
         "wsd": (1 / 5, 2 / 5, 4 / 5, 1.0, 1.0, 1 - 0.9 * (15 / 16 - 0.5) / 0.5),
+        "inverse_sqrt": (1 / 5, 2 / 5, 4 / 5, 1.0, math.sqrt(5 / 13), 0.5),
     }
     assert cases.keys() == SCHEDULES.keys()
     for name, expected in cases.items():
@@ -294,7 +295,7 @@ def test_every_preset_runs_two_shrunken_steps(name, small_text, tmp_path):
         ("batch_size=2.5", "batch_size"),
         ("batch_size=0", "batch_size"),
         ("steps=-1", "steps"),
-        ("dtype=fp16", "dtype"),
+        ("dtype=fp8", "dtype"),
         ("min_lr=1", "min_lr"),
         ("compile=maybe", "compile"),
         ("optimizer=adam", "optimizer"),
