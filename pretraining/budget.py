@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from pretraining.config import DEFAULT_STEPS, TrainConfig
-from pretraining.schedules import SCHEDULES, UNKNOWN_STEP, lr_multiplier
+from pretraining.schedules import UNKNOWN_STEP, find_schedule, lr_multiplier
 from utils.errors import UserError
 
 
@@ -22,17 +22,19 @@ class Budget:
     def __init__(
         self, config: TrainConfig, *, tokens_per_epoch: int | None = None, block_size: int | None = None
     ) -> None:
-        if config.schedule not in SCHEDULES:
-            raise UserError(f"schedule is {config.schedule!r}: choose one of {', '.join(SCHEDULES)}")
+        find_schedule(config.schedule)  # an unknown one is better known before the first step
         self.config = config
+        self.steps_per_epoch: float | None = None
+        if tokens_per_epoch and block_size:
+            per_step = config.batch_size * config.grad_accum * block_size
+            self.steps_per_epoch = tokens_per_epoch / per_step
         limits = [] if config.steps is None else [config.steps]
         if config.epochs is not None:
-            if not tokens_per_epoch or not block_size:
+            if self.steps_per_epoch is None:
                 raise UserError(
                     "epochs needs batches with tokens_per_epoch and block_size: give steps or minutes instead"
                 )
-            per_step = config.batch_size * config.grad_accum * block_size
-            limits.append(max(1, math.ceil(config.epochs * tokens_per_epoch / per_step)))
+            limits.append(max(1, math.ceil(config.epochs * self.steps_per_epoch)))
         if not config.has_budget:
             limits.append(DEFAULT_STEPS)
         self.steps = min(limits) if limits else None
@@ -42,6 +44,16 @@ class Budget:
         by_steps = step / self.steps if self.steps else 0.0
         by_time = elapsed / (60.0 * self.config.minutes) if self.config.minutes else 0.0
         return min(max(by_steps, by_time), 1.0)
+
+    def crosses(self, step: int, epochs: float) -> bool:
+        """Whether step number `step` (from 1) ends or passes a multiple of `epochs` epochs; 0 is never.
+
+        Counted from the step alone, so that a resumed run evaluates and saves where the whole one does.
+        """
+        if not epochs or self.steps_per_epoch is None:
+            return False
+        each = epochs * self.steps_per_epoch
+        return math.floor(step / each + 1e-9) > math.floor((step - 1) / each + 1e-9)
 
     def lr_factor(self, progress: float) -> float:
         """The share of its peak that every learning rate has in a step that begins at `progress`."""

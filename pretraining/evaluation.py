@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from pretraining.precision import autocast
 from utils.errors import UserError
 from utils.seeding import preserved_rng
 
+_PIECE = 1 << 22  # ids looked at at once
 IGNORE = -100  # the label that has no loss, as in torch's cross_entropy
 
 
@@ -72,10 +74,13 @@ def byte_lengths(tokenizer: Any) -> np.ndarray:
 
 def count_bytes_per_token(tokenizer: Any, ids: Any) -> float:
     """Mean bytes of text per token of `ids` (any integer sequence)."""
-    flat = np.asarray(ids[:] if hasattr(ids, "__getitem__") else list(ids)).astype(np.int64)
-    if flat.size == 0:
+    ids = ids if hasattr(ids, "__getitem__") else list(ids)
+    if not len(ids):
         raise UserError("the validation part has no token: give more text or a larger val_fraction")
-    return float(byte_lengths(tokenizer)[flat].sum() / flat.size)
+    sizes = byte_lengths(tokenizer)
+    pieces = range(0, len(ids), _PIECE)  # shards may hold more than fits into memory as int64
+    total = sum(int(sizes[np.asarray(ids[at : at + _PIECE]).astype(np.int64)].sum()) for at in pieces)
+    return float(total / len(ids))
 
 
 class EvalBatches:
@@ -135,15 +140,12 @@ def evaluate(
 ) -> EvalResult:
     """The mean loss over all labelled tokens of `batches`, each token counted once and equally.
 
-    `dtype` bf16 runs the forward pass under autocast; losses are summed in double precision. Training state
+    `dtype` bf16 or fp16 runs the forward pass under autocast; losses are summed in double precision. Training state
     is untouched: mode, gradients and RNG are restored (LP5).
     """
     device = torch.device(device)
     total, count = 0.0, 0
-    with (
-        evaluating(model),
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16),
-    ):
+    with evaluating(model), autocast(device, dtype):
         for x, y in batches:
             n = int((y != IGNORE).sum())
             if n:

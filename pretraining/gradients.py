@@ -1,9 +1,9 @@
-"""The gradient of one optimizer step: accumulated over micro-batches, weighted by tokens, clipped once.
+"""The gradient of one optimizer step: accumulated over micro-batches and ranks, weighted by tokens, clipped once.
 
-A step's loss is (sum of token losses) / (number of labelled tokens) over *all* its micro-batches. Averaging
-the micro-batches' means instead would give a token in a half-empty batch more weight than its neighbour in a
-full one; the difference is silent and grows with padding (law LP3). The norm is taken once, over everything,
-after the last micro-batch. Left out: more than one process.
+A step's loss is (sum of token losses) / (number of labelled tokens) over *all* its micro-batches on all ranks.
+Averaging the micro-batches' means instead would give a token in a half-empty batch more weight than its
+neighbour in a full one; the difference is silent and grows with padding (law LP3). The norm is taken once, over
+everything, after the last micro-batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import IGNORE
+from pretraining.precision import autocast
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # ids (B, T) and labels (B, T), int64; label -100 has no loss
 
@@ -25,28 +27,34 @@ def accumulate(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    scale: float = 1.0,
+    world: World = SINGLE,
 ) -> tuple[float, int]:
-    """Add the step's gradient to `.grad`; return (mean loss in nats per token, labelled tokens).
+    """Add the step's gradient, times `scale`, to `.grad`; return (mean loss in nats per token, labelled tokens).
 
-    `dtype` bf16 runs the forward pass under autocast; weights, loss and gradients stay in the weights' dtype.
-    With no labelled token at all nothing is added and (nan, 0) is returned. What batches hold after their
-    ids and labels goes to the model as it is.
+    `dtype` bf16 or fp16 runs the forward pass under autocast; weights, loss and gradients stay in the weights'
+    dtype. Loss and tokens are those of all ranks, each of which has other micro-batches, equally many. With no
+    labelled token at all nothing is added and (nan, 0) is returned.
     """
     device = torch.device(device)
     counts = [int((labels != IGNORE).sum()) for _, labels in micro_batches]
-    total = sum(counts)
-    loss_sum = 0.0
-    for (ids, labels), count in zip(micro_batches, counts, strict=True):
-        if count == 0:
-            continue  # its mean would be 0/0, and one nan would spoil the whole step
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            loss = model(ids.to(device), targets=labels.to(device)).loss  # mean over its own tokens, fp32
-        if count != total:
-            (loss * (count / total)).backward()
-        else:
-            loss.backward()
-        loss_sum += float(loss.detach()) * count
-    return (loss_sum / total if total else float("nan")), total
+    total = int(world.sum([sum(counts)])[0])
+    if total == 0:
+        return float("nan"), 0
+    wrapped = getattr(model, "_orig_mod", model)  # what `World.wrap` gave, if torch.compile stands before it
+    losses, last = [0.0], len(counts) - 1
+    for i, ((ids, labels), count) in enumerate(zip(micro_batches, counts, strict=True)):
+        if count == 0 and world.size == 1:
+            continue  # its mean would be 0/0 in some models, and one nan would spoil the whole step
+        with world.accumulating(wrapped, last=i == last):
+            with autocast(device, dtype):
+                loss = model(ids.to(device), targets=labels.to(device)).loss  # mean over its own tokens, fp32
+            # ranks are averaged by whoever adds them up, so their number is multiplied back in
+            weight = scale * world.size * (count / total)
+            (loss if weight == 1.0 else loss * weight).backward()
+        if count:
+            losses.append(float(loss.detach()) * count)
+    return world.sum([sum(losses)])[0] / total, total
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:

@@ -7,6 +7,7 @@ what one of them raises is logged once and never stops training.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ class Journal:
         if self.run is not None:
             self.run.metric(**record)
         for sink in self.sinks:
-            self._guarded(sink, "log", record)
+            self._guarded(sink, "log", dict(record))
 
     def sample(self, **fields: Any) -> None:
         """One record of samples.jsonl, with the run's tags."""
@@ -45,6 +46,11 @@ class Journal:
         """A line of log.txt."""
         if self.run is not None:
             self.run.log(text)
+
+    def say(self, text: str) -> None:
+        """A line that a person should see: a warning on the terminal, and log.txt."""
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        self.log(text)
 
     def call(self, point: str, *arguments: Any) -> None:
         """`callback.<point>(*arguments)` for each callback."""

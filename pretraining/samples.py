@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpt_model.generation import Sampling, generate
+from pretraining.config import TrainConfig
 from pretraining.evaluation import evaluating
 
 ENDS = ("<|endoftext|>", "<|eos|>")  # BPE's and the byte tokenizer's name for the end of a document
@@ -50,3 +51,16 @@ def sample_texts(
             )[0]
             texts.append(tokenizer.decode([i for i in new if i != end]))
     return texts
+
+
+def sample_for(model: Any, tokenizer: Any, config: TrainConfig) -> list[str]:
+    """`sample_texts` with the prompts and settings of a training config."""
+    return sample_texts(
+        model,
+        tokenizer,
+        config.prompts,
+        max_new_tokens=config.sample_tokens,
+        temperature=config.sample_temperature,
+        top_k=config.sample_top_k,
+        seed=config.seed,
+    )

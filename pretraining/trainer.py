@@ -3,7 +3,9 @@
 A step: set the learning rate, draw micro-batches, add up their gradients weighted by tokens, clip, update.
 Around it, each on its own cadence: log, evaluate, sample, save. All that a later step depends on (weights,
 optimizer, random numbers, place in the data, time used) is in a checkpoint, so 20 steps and 10 + resume + 10
-are the same to the last bit (law LP1). Left out: more than one process, fp16. The recipe's numbers: `config`.
+are the same to the last bit (law LP1). With several processes (`distributed.World`) every rank runs this same
+loop over rows of its own. The recipe's numbers: `config`. Where other code may look on: `callbacks`.
+Notebook 01 of this chapter.
 """
 
 from __future__ import annotations
@@ -12,35 +14,34 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from pretraining import training_state
+from pretraining.activation_checkpointing import checkpointed_blocks
 from pretraining.budget import Budget
 from pretraining.callbacks import Callback
-from pretraining.checkpoints import (
-    Checkpoint,
-    CheckpointError,
-    load_weights,
-    remove_left_overs,
-    save_checkpoint,
-)
+from pretraining.checkpoints import Checkpoint, remove_left_overs, save_checkpoint
+from pretraining.compiling import compile_model
 from pretraining.config import TrainConfig
+from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import EvalBatches, EvalResult, evaluate
 from pretraining.gradients import Batch, accumulate, clip_gradients
 from pretraining.journal import Journal
+from pretraining.objectives import with_objective
 from pretraining.optimizers import build_optimizer, trainable
+from pretraining.precision import LossScaler, training_dtype
 from pretraining.run_lock import run_lock
 from pretraining.run_state import Progress, TrainResult
-from pretraining.samples import sample_texts
+from pretraining.samples import sample_for
 from pretraining.stopping import StopRequest
-from utils.device import exact_fast_matmul, pick_device, pick_dtype
+from pretraining.throughput import Throughput
+from utils.device import exact_fast_matmul
 from utils.errors import RunFailure, UserError, one_line
 from utils.runs import Run
-from utils.seeding import capture_rng, restore_rng, set_seed
+from utils.seeding import deterministic, set_seed
 
 MAX_BAD_STEPS = 50  # so many non-finite steps in a row are a diverged run, not an accident
 
@@ -52,6 +53,9 @@ class Trainer:
     samples and checkpoints go to its folder; without one nothing is written. `tokenizer` is needed for
     samples and saved with checkpoints. `tags` are added to every metric and sample. `sinks` get each metric
     too (`utils.tracking`); one that fails warns and is left alone. Moves the model to `config.device`.
+
+    With several processes each gives its `world` (`distributed.open_world`), the same model and config, and its own
+    rows of the global batch; only rank 0 is given a run.
     """
 
     def __init__(
@@ -68,14 +72,16 @@ class Trainer:
         bytes_per_token: float | None = None,
         tags: Mapping[str, Any] | None = None,
         checkpoint_dir: Path | None = None,
+        world: World = SINGLE,
     ) -> None:
         if val_batches is not None and iter(val_batches) is val_batches:
             raise UserError(
                 "val_batches is an iterator, but it is read many times: pass a list or EvalBatches"
             )
-        self.config, self.tokenizer = config, tokenizer
-        self.device = pick_device(config.device)
-        self.dtype = pick_dtype(config.dtype, self.device)
+        self.config, self.tokenizer, self.world = config, tokenizer, world
+        self.device = world.pick_device(config.device)
+        self.dtype = training_dtype(config.dtype, self.device)
+        self.scaler = LossScaler(self.dtype)
         self.model = model.to(self.device)
         self.train_batches, self.val_batches = train_batches, val_batches
         self.bytes_per_token = bytes_per_token
@@ -84,23 +90,30 @@ class Trainer:
         self.checkpoint_dir = checkpoint_dir
         if run is not None:
             self.record_in(run)
-        self.optimizer = build_optimizer(self.model, config)
-        self.parameters = list(trainable(self.model).values())
         self.budget = Budget(
             config,
             tokens_per_epoch=getattr(train_batches, "tokens_per_epoch", None),
             block_size=getattr(train_batches, "block_size", None),
         )
+        # wrapped and compiled beside the model, not in place of it: names in a checkpoint stay the model's own
+        self.forward: Any = world.wrap(self.model, config.strategy)  # before the optimizer: FSDP shards in place
+        if config.compile:
+            self.forward = compile_model(self.forward, self.device, self.journal.say)
+        self.forward = with_objective(self.forward, config.objective)
+        self.optimizer = build_optimizer(self.model, config)
+        self.parameters = list(trainable(self.model).values())
+        self.throughput = Throughput(
+            model, self.device, self.dtype, peak_tflops=config.peak_tflops, devices=world.size
+        )
         self.now = Progress()
         self.stop = StopRequest()
-        # compiled beside the model, not in place of it: names in a checkpoint stay the model's own
-        self._forward = torch.compile(self.model) if config.compile else self.model
         self.last_eval: tuple[int, EvalResult] | None = None
         self.last_loss = math.nan
         self.saved: Path | None = None
         self.saved_step = -1
         self.resume_note: str | None = None
         self._clock: float | None = None
+        self._time = (0.0, 0.0)  # elapsed and progress, as all ranks see them
 
     def record_in(self, run: Run, sinks: Sequence[Any] = ()) -> None:
         """Write to `run` from now on: a folder is best made when everything else has been found good."""
@@ -120,37 +133,45 @@ class Trainer:
         if now.step == 0:
             set_seed(config.seed)
         with self._prepared(), self.stop:
-            if self.resume_note:
-                self.journal.log(self.resume_note)
             self.journal.call("on_fit_start", self)
             batches = iter(self.train_batches)
             self.model.train()
             done = self.progress() >= 1.0
-            while not (done or self.stop.requested):
+            while not (done or self._asked_to_stop()):
+                self.journal.call("on_step_start", self)
                 started = time.perf_counter()
                 lr = self._set_learning_rate()
                 micro_batches = [self._next(batches) for _ in range(config.grad_accum)]
-                loss, tokens = accumulate(self._forward, micro_batches, device=self.device, dtype=self.dtype)
+                loss, tokens = accumulate(
+                    self.forward,
+                    micro_batches,
+                    device=self.device,
+                    dtype=self.dtype,
+                    scale=self.scaler.scale,
+                    world=self.world,
+                )
+                self.scaler.unscale(self.parameters)
                 norm = clip_gradients(self.parameters, config.clip)
                 if self._usable(loss, norm, tokens):
+                    self.journal.call("on_before_optimizer_step", self)
                     self.optimizer.step()
-                    now.tokens += tokens
-                    now.window_loss += loss * tokens
-                    now.window_tokens += tokens
+                    now.learned(loss, tokens)
+                self.scaler.update(finite=math.isfinite(norm))
                 self.optimizer.zero_grad(set_to_none=True)
                 now.step += 1
-                now.window_seconds += time.perf_counter() - started
+                self.throughput.count(now, micro_batches, time.perf_counter() - started)
 
-                done = self.progress() >= 1.0
+                done = self._look_at_the_clock() >= 1.0
                 self.journal.call("on_step_end", self, self._record(loss, norm, lr, tokens))
                 if done or self._due(config.log_every):
                     self._log(norm, lr)
-                if done or self._due(config.eval_every):
+                if done or self._due(config.eval_every, config.eval_epochs):
                     self.evaluate()
-                if done or self._due(config.sample_every) or self._sample_time():
+                if done or self._due(config.sample_every, config.sample_epochs) or self._sample_time():
                     self.sample()
-                if done or self._due(config.save_every):
+                if done or self._due(config.save_every, config.save_epochs) or self._save_time():
                     self.save()
+                self._look_at_the_clock()
             if now.step and self.saved_step != now.step:  # asked to stop: nothing learned is lost
                 self.save()
             result = self._finish()
@@ -158,8 +179,8 @@ class Trainer:
         return result
 
     def progress(self) -> float:
-        """Share of the budget used, 0 … 1."""
-        return self.budget.progress(self.now.step, self.elapsed())
+        """Share of the budget used, 0 … 1, as it was after the last step or what followed it."""
+        return self._time[1]
 
     def elapsed(self) -> float:
         """Seconds of wall time in `fit`, those of earlier processes of this run included."""
@@ -188,24 +209,13 @@ class Trainer:
         return result
 
     def sample(self) -> list[dict[str, Any]]:
-        """Continue each prompt of the config and write the texts to samples.jsonl."""
-        self.now.sampled_at = self.elapsed()
+        """Continue each prompt of the config; the texts go to samples.jsonl."""
+        self.now.sampled_at = self._time[0]
         if self.tokenizer is None or not self.config.prompts:
             return []
-        config = self.config
-        texts = sample_texts(
-            self.model,
-            self.tokenizer,
-            config.prompts,
-            max_new_tokens=config.sample_tokens,
-            temperature=config.sample_temperature,
-            top_k=config.sample_top_k,
-            seed=config.seed,
-        )
-        rows = [
-            {"step": self.now.step, "elapsed": self.now.elapsed, "prompt": prompt, "text": text}
-            for prompt, text in zip(config.prompts, texts, strict=True)
-        ]
+        texts = sample_for(self.model, self.tokenizer, self.config)
+        now = {"step": self.now.step, "elapsed": self.now.elapsed}
+        rows = [{**now, "prompt": p, "text": t} for p, t in zip(self.config.prompts, texts, strict=True)]
         for row in rows:
             self.journal.sample(**row)
         self.journal.call("on_sample", self, rows)
@@ -213,6 +223,7 @@ class Trainer:
 
     def save(self) -> Path | None:
         """Write a checkpoint of this moment. Raises RunFailure if the disk refuses; older ones stay good."""
+        self.now.saved_at = self._time[0]
         if self.checkpoint_dir is None:
             return None
         best = self._is_best()
@@ -239,50 +250,18 @@ class Trainer:
     # ---------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
-        """All that later steps depend on, besides the weights."""
-        self.elapsed()
-        loader = getattr(self.train_batches, "state_dict", None)
-        return {
-            "progress": asdict(self.now),
-            "optimizer": self.optimizer.state_dict(),
-            "parameters": list(trainable(self.model)),
-            "loader": loader() if loader else None,
-            "rng": capture_rng(),
-            "config": asdict(self.config),
-        }
+        """All that later steps depend on, besides the weights: see `training_state`."""
+        return training_state.collect(self)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint` as if the process had never ended. The config may differ, the data not."""
-        state = checkpoint.state
-        if state["parameters"] != list(trainable(self.model)):
-            raise CheckpointError(
-                f"{checkpoint.path} was trained with other parameters: use its own model config"
-            )
-        if state["config"]["optimizer"] != self.config.optimizer:
-            raise CheckpointError(
-                f"{checkpoint.path} holds the state of optimizer {state['config']['optimizer']!r}, "
-                f"not {self.config.optimizer!r}: resume with the same one"
-            )
-        if state["loader"] is None or not hasattr(self.train_batches, "load_state_dict"):
-            raise CheckpointError(
-                f"{checkpoint.path}: the training batches cannot be resumed (no state_dict)"
-            )
-        load_weights(self.model, checkpoint.path)
-        peaks = [{k: g[k] for k in ("initial_lr", "weight_decay")} for g in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
-            group.update(peak)  # the config's, so that `--resume last lr=…` means what it says
-        self.train_batches.load_state_dict(state["loader"])
-        self.now = Progress(**state["progress"])
-        self.saved, self.saved_step = checkpoint.path, checkpoint.step
-        restore_rng(state["rng"])
-        self.resume_note = checkpoint.fallback
+        training_state.restore(self, checkpoint)
 
     # ---------------------------------------------------------------- small parts, in the order of use
 
     @contextlib.contextmanager
     def _prepared(self) -> Iterator[None]:
-        """Inside: the run folder is ours, fast fp32 is on, the clock runs."""
+        """Inside: the run folder is ours, fast fp32 is on, the clock runs, and an error is told to callbacks."""
         with contextlib.ExitStack() as stack:
             if self.run is not None:
                 stack.enter_context(run_lock(self.run.path))
@@ -290,9 +269,18 @@ class Trainer:
                 remove_left_overs(self.checkpoint_dir)
             on_cpu = self.device.type == "cpu"
             stack.enter_context(exact_fast_matmul(self.config.exact_fast_matmul and on_cpu))
+            stack.enter_context(checkpointed_blocks(self.model, self.config.activation_checkpointing))
+            stack.enter_context(deterministic(self.config.deterministic))
             self._clock = time.perf_counter()
+            self.throughput.begin(self._look_at_the_clock(), self._time[0])
+            for note in (self.resume_note, self.throughput.note):
+                if note:
+                    self.journal.log(note)
             try:
                 yield
+            except BaseException as error:
+                self.journal.call("on_exception", self, error)
+                raise
             finally:
                 self.elapsed()
                 self._clock = None
@@ -303,6 +291,18 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         return self.optimizer.param_groups[0]["lr"]
+
+    def _look_at_the_clock(self) -> float:
+        """Take the time, the same for all ranks (rank 0's); returns the progress made of it."""
+        elapsed = self.world.from_main(self.elapsed())
+        self._time = (elapsed, self.budget.progress(self.now.step, elapsed))
+        return self._time[1]
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any rank was: then all of them know it and stop after the same step."""
+        if self.world.any(self.stop.requested):
+            self.stop.request("another process")
+        return self.stop.requested
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         try:
@@ -332,39 +332,39 @@ class Trainer:
             )
         return False
 
-    def _due(self, every: float) -> bool:
-        return bool(every) and self.now.step % int(every) == 0
+    def _due(self, steps: int, epochs: float = 0.0) -> bool:
+        step = self.now.step
+        return (steps > 0 and step % steps == 0) or self.budget.crosses(step, epochs)
 
     def _sample_time(self) -> bool:
         seconds = self.config.sample_seconds
-        return seconds > 0 and self.elapsed() - self.now.sampled_at >= seconds
+        return seconds > 0 and self._time[0] - self.now.sampled_at >= seconds
+
+    def _save_time(self) -> bool:
+        seconds = 60.0 * self.config.save_minutes
+        return seconds > 0 and self._time[0] - self.now.saved_at >= seconds
 
     def _record(self, loss: float, norm: float, lr: float, tokens: int) -> dict[str, Any]:
-        now = self.now
-        counts = {"step": now.step, "progress": self.progress(), "tokens": tokens, "elapsed": now.elapsed}
-        speed = now.tokens_per_second
-        return {**counts, "loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_second": speed}
+        step = {"step": self.now.step, "loss": loss, "lr": lr, "grad_norm": norm, "tokens": tokens}
+        return {**step, **self.throughput.pace(self.now, *self._time)}
 
     def _log(self, norm: float, lr: float) -> None:
-        """One metrics line: the token-weighted mean loss since the last one."""
-        now = self.now
-        if now.window_tokens:
-            self.last_loss = now.window_loss / now.window_tokens
-            self._metric(
-                split="train",
-                loss=self.last_loss,
-                lr=lr,
-                grad_norm=norm,
-                tokens=now.tokens,
-                tokens_per_second=now.tokens_per_second,
-                progress=self.progress(),
-                skipped=now.skipped_nonfinite + now.skipped_empty,
-            )
-        now.window_loss, now.window_tokens, now.window_seconds = 0.0, 0, 0.0
+        """One metrics line: the token-weighted mean loss since the last one, and how the run is doing."""
+        figures = self.throughput.figures(self.now, *self._time)
+        loss = self.now.close_window()
+        if loss is None:
+            return
+        self.last_loss = loss
+        if self.scaler.enabled:
+            figures["loss_scale"] = self.scaler.scale
+        figures["skipped"] = self.now.skipped_nonfinite + self.now.skipped_empty
+        line = {"loss": loss, "lr": lr, "grad_norm": norm, "tokens": self.now.tokens, **figures}
+        self._metric(split="train", **line)
+        self.journal.call("on_log", self, {"step": self.now.step, **line})
 
     def _metric(self, **fields: Any) -> None:
         epoch = getattr(self.train_batches, "epoch", 0)
-        self.journal.metric(step=self.now.step, epoch=epoch, elapsed=self.elapsed(), **fields)
+        self.journal.metric(**{"step": self.now.step, "epoch": epoch, "elapsed": self.elapsed(), **fields})
 
     def _is_best(self) -> bool:
         """Whether this step's own evaluation is the best so far; only a saved step can be `best`."""
@@ -384,17 +384,6 @@ class Trainer:
         if not stopped:
             whole = isinstance(self.val_batches, EvalBatches) and self.config.eval_tokens is not None
             val = self.last_eval[1] if self.last_eval and not whole else self.evaluate(whole=True)
-        best = now.best_loss if math.isfinite(now.best_loss) else None
-        return TrainResult(
-            "stopped" if stopped else "complete",
-            now.step,
-            now.tokens,
-            now.elapsed,
-            self.last_loss,
-            val,
-            best,
-            now.skipped_nonfinite,
-            now.skipped_empty,
-            self.saved,
-            self.stop.reason if stopped else None,
+        return TrainResult.of(
+            now, val, loss=self.last_loss, saved=self.saved, stopped=self.stop.reason if stopped else None
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 import training_checks as laws
 
-from pretraining import checkpoints, evaluation, gradients, trainer
+from pretraining import checkpoints, evaluation, gradients, trainer, training_state
 from pretraining.config import TrainConfig
 
 
@@ -85,7 +85,7 @@ def forgetting(part):
         fresh = {
             "optimizer": self.optimizer.state_dict(),
             "loader": self.train_batches.state_dict(),
-            "rng": trainer.capture_rng(),
+            "rng": training_state.capture_rng(),
             "progress": {**checkpoint.state["progress"], "window_loss": 0.0, "window_tokens": 0},
         }
         checkpoint.state[part] = fresh[part]
@@ -120,7 +120,7 @@ def test_a_schedule_that_starts_again_is_caught(monkeypatch, tmp_path):
 
 
 def test_saving_weights_in_bf16_is_caught(monkeypatch, tmp_path):
-    honest = trainer.load_weights
+    honest = training_state.load_weights
 
     def rounded(model, folder):
         honest(model, folder)
@@ -128,7 +128,7 @@ def test_saving_weights_in_bf16_is_caught(monkeypatch, tmp_path):
             for p in model.parameters():
                 p.copy_(p.bfloat16())
 
-    monkeypatch.setattr(trainer, "load_weights", rounded)
+    monkeypatch.setattr(training_state, "load_weights", rounded)
     must_fail(laws.check_resume_is_exact, tmp_path)
 
 
@@ -237,11 +237,11 @@ def test_calling_train_on_every_module_afterwards_is_caught(monkeypatch):
 
 
 def test_sampling_with_the_global_generator_is_caught(monkeypatch):
-    def careless(model, tokenizer, prompts, **kinds):
+    def careless(model, tokenizer, config):
         torch.rand(1)
-        return ["" for _ in prompts]
+        return ["" for _ in config.prompts]
 
-    monkeypatch.setattr(trainer, "sample_texts", careless)
+    monkeypatch.setattr(trainer, "sample_for", careless)
     must_fail(laws.check_evaluation_does_not_disturb)
 
 

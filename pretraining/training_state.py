@@ -1,0 +1,75 @@
+"""What a training run consists of at one moment, and how to go on from it: collect, restore, fork.
+
+Besides the weights, a later step depends on the optimizer's state, the loss scale, every random generator, the
+place in the data, and the counts (a budget of minutes needs the time used). All of it is in a checkpoint; leave one
+out and the resumed run is another run (law LP1, which puts each omission back and sees it caught).
+Notebook 06 of this chapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pretraining.checkpoints import Checkpoint, CheckpointError, load_weights
+from pretraining.optimizers import trainable
+from pretraining.run_state import Progress
+from utils.seeding import capture_rng, restore_rng
+
+if TYPE_CHECKING:
+    from pretraining.trainer import Trainer
+
+
+def collect(trainer: Trainer) -> dict[str, Any]:
+    """All that later steps depend on, besides the weights."""
+    trainer.elapsed()
+    loader = getattr(trainer.train_batches, "state_dict", None)
+    return {
+        "progress": asdict(trainer.now),
+        "optimizer": trainer.optimizer.state_dict(),
+        "scaler": trainer.scaler.state_dict(),
+        "parameters": list(trainable(trainer.model)),
+        "loader": loader() if loader else None,
+        "rng": capture_rng(),
+        "config": asdict(trainer.config),
+    }
+
+
+def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Make `trainer` the one that wrote `checkpoint`. The config may differ, the data and the optimizer not.
+
+    Raises CheckpointError for a checkpoint of other parameters, of another optimizer, or batches without a state.
+    """
+    state, config = checkpoint.state, trainer.config
+    if state["parameters"] != list(trainable(trainer.model)):
+        raise CheckpointError(
+            f"{checkpoint.path} was trained with other parameters: use its own model config"
+        )
+    if state["config"]["optimizer"] != config.optimizer:
+        raise CheckpointError(
+            f"{checkpoint.path} holds the state of optimizer {state['config']['optimizer']!r}, "
+            f"not {config.optimizer!r}: resume with the same one"
+        )
+    if state["loader"] is None or not hasattr(trainer.train_batches, "load_state_dict"):
+        raise CheckpointError(f"{checkpoint.path}: the training batches cannot be resumed (no state_dict)")
+    load_weights(trainer.model, checkpoint.path)
+    groups = trainer.optimizer.param_groups
+    peaks = [{k: g[k] for k in ("initial_lr", "weight_decay")} for g in groups]
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    for group, peak in zip(trainer.optimizer.param_groups, peaks, strict=True):
+        group.update(peak)  # the config's, so that `--resume last lr=…` means what it says
+    if "scaler" in state:  # not in checkpoints from before fp16
+        trainer.scaler.load_state_dict(state["scaler"])
+    trainer.train_batches.load_state_dict(state["loader"])
+    trainer.now = Progress(**state["progress"])
+    trainer.saved, trainer.saved_step = checkpoint.path, checkpoint.step
+    restore_rng(state["rng"])
+    trainer.resume_note = checkpoint.fallback
+
+
+def fork(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Begin a new run from the weights of `checkpoint` and nothing else: step 0, fresh optimizer, own data."""
+    load_weights(trainer.model, checkpoint.path)
+    trainer.resume_note = f"weights of {checkpoint.path}" + (
+        f" ({checkpoint.fallback})" if checkpoint.fallback else ""
+    )
