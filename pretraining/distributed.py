@@ -17,10 +17,10 @@ import contextlib
 import gc
 import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -30,6 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 from utils.device import pick_device
 from utils.errors import UserError
 
+T = TypeVar("T")
 STRATEGIES = ("none", "ddp", "fsdp")
 TIMEOUT = timedelta(minutes=30)  # for the slowest thing one rank does alone: writing a checkpoint
 # the newer name of DDP's switch for copying buffers in each forward pass, where this torch has it
@@ -123,13 +124,38 @@ class World:
         if self.size > 1:
             dist.all_reduce(torch.zeros(1))  # not dist.barrier, which would wait for the GPU too
 
+    # ------------------------------------------------------------ work
+
+    def seed(self, seed: int) -> int:
+        """The seed of this rank's generators: rank 0's is `seed`, and dropout differs from rank to rank."""
+        return (seed + self.rank) % 2**32
+
+    def deal(self, items: Iterable[T]) -> Iterator[tuple[T, bool]]:
+        """Every `size`-th of `items`, as cards are dealt; with False, one that another rank counts.
+
+        All ranks get equally many, because a sharded model's forward pass needs all of them: where the last
+        round does not go round, those who got nothing see its last item again.
+
+        >>> [list(World(rank=r, size=2).deal("abc")) for r in (0, 1)]
+        [[('a', True), ('c', True)], [('b', True), ('c', False)]]
+        """
+        dealt: list[T] = []
+        for item in items:
+            dealt.append(item)
+            if len(dealt) == self.size:
+                yield dealt[self.rank], True
+                dealt.clear()
+        if dealt:
+            yield dealt[min(self.rank, len(dealt) - 1)], self.rank < len(dealt)
+
     # ------------------------------------------------------------ the model
 
-    def wrap(self, model: nn.Module, strategy: str = "ddp") -> nn.Module:
+    def wrap(self, model: nn.Module, strategy: str = "ddp", dtype: torch.dtype = torch.float32) -> nn.Module:
         """What to call instead of `model` in the forward pass, so that gradients are averaged over the ranks.
 
         Call it before the optimizer is built: `fsdp` replaces the model's parameters by their shards, in
-        place. With one process and `none` or `ddp` it is the model itself. Raises UserError. Collective.
+        place. With one process and `none` or `ddp` it is the model itself. `dtype` bf16 lets FSDP gather weights
+        in it, which halves what travels; gradients are summed in fp32. Raises UserError. Collective.
         """
         if strategy not in STRATEGIES:
             raise UserError(
@@ -138,7 +164,7 @@ class World:
         if strategy == "fsdp":
             from pretraining.fsdp import shard
 
-            return shard(model, self)
+            return shard(model, self, dtype)
         if self.size == 1:
             return model
         if strategy == "none":

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pretraining.distributed import SINGLE, World
 from pretraining.precision import autocast
 from utils.errors import UserError
 from utils.seeding import preserved_rng
@@ -137,8 +138,11 @@ def evaluate(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     bytes_per_token: float | None = None,
+    world: World = SINGLE,
 ) -> EvalResult:
     """The mean loss over all labelled tokens of `batches`, each token counted once and equally.
+
+    The ranks of a `world` share the batches out and add up what they found: all get the same result.
 
     `dtype` bf16 or fp16 runs the forward pass under autocast; losses are summed in double precision. Training state
     is untouched: mode, gradients and RNG are restored (LP5).
@@ -146,12 +150,13 @@ def evaluate(
     device = torch.device(device)
     total, count = 0.0, 0
     with evaluating(model), autocast(device, dtype):
-        for x, y in batches:
-            n = int((y != IGNORE).sum())
+        for (x, y), counts in world.deal(batches):
+            n = int((y != IGNORE).sum()) if counts else 0
+            if n or world.size > 1:  # a sharded model's forward pass needs all ranks
+                loss = model(x.to(device), targets=y.to(device)).loss
             if n:
-                output = model(x.to(device), targets=y.to(device))
-                total += float(output.loss) * n
-                count += n
+                total, count = total + float(loss) * n, count + n
+    total, count = (world.sum([total])[0], int(world.sum([count])[0]))
     if count == 0:
         raise UserError("no label to evaluate: every label of the validation batches is ignored (-100)")
     loss = total / count

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from utils.errors import UserError
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from pretraining.distributed import World
 
 
-def shard(model: nn.Module, world: World) -> nn.Module:
+def shard(model: nn.Module, world: World, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Shard `model` over all ranks, in place, block by block; returns it. Collective.
 
-    All ranks must hold the same weights before (the same seed, or the same file). Raises UserError when this
-    process was not started by torchrun: the shards need a process group, also for one process.
+    All ranks must hold the same weights before (the same seed, or the same file). With `dtype` bf16 the gathered
+    copies are bf16; shards, gradients and optimizer state stay in the weights' own precision. Raises UserError
+    when this process was not started by torchrun: the shards need a process group, also for one process.
     """
     if not dist.is_initialized():
         raise UserError(
@@ -37,9 +38,11 @@ def shard(model: nn.Module, world: World) -> nn.Module:
         )
     kind = world.device.type if world.device is not None else "cpu"
     mesh = init_device_mesh(kind, (world.size,))
+    gathered = dtype if dtype == torch.bfloat16 else None
+    policy = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32 if gathered else None)
     for block in getattr(model, "blocks", ()):
-        fully_shard(block, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    return fully_shard(model, mesh=mesh, mp_policy=policy)
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -67,6 +67,8 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
     if not grads:
         return 0.0
     norm = torch.nn.utils.get_total_norm(grads)
+    if hasattr(norm, "full_tensor"):  # gradients are shards: add up the squares of all ranks
+        norm = norm.full_tensor()
     if limit > 0 and torch.isfinite(norm) and norm > limit:
         torch._foreach_mul_(grads, float(limit / (norm + 1e-6)))
     return float(norm)
