@@ -160,6 +160,23 @@ def first_tokens(model: Any, requests: list[Any], config: EngineBenchmarkConfig)
     }
 
 
+def waits_at_once(model: Any, requests: list[Any], chunk: int) -> dict[str, float]:
+    """All requests come at one moment: the wait for a first token, of the middle one and of the last."""
+    from gpt_model.engine import Engine
+
+    engine = Engine(model, max_rows=len(requests), prefill_chunk=chunk, reuse_prefixes=False)
+    waits: dict[int, float] = {}
+    with Timer() as timer:
+        for request in requests:
+            engine.submit(request)
+        while len(waits) < len(requests):
+            events = engine.step()
+            synchronize()
+            for event in events:
+                waits.setdefault(event.request, timer.seconds)
+    return {"median_s": statistics.median(waits.values()), "last_s": max(waits.values())}
+
+
 def measure(name: str, config: EngineBenchmarkConfig) -> dict[str, Any]:
     """One model: both ways of serving in turn, then the wait for a first token."""
     model = load(name, config)
@@ -195,6 +212,7 @@ def measure(name: str, config: EngineBenchmarkConfig) -> dict[str, Any]:
         "times_sooner": timed["candidates"]["together"]["speedup"],
         "equal_tokens": sum(a == b for a, b in pairs) / len(pairs),
         "first_token": first_tokens(model, requests, config),
+        "all_at_once": waits_at_once(model, requests, config.prefill_chunk),
     }
 
 
@@ -231,7 +249,9 @@ def main(argv: list[str] | None = None) -> int:
                 f"{own['times_sooner']:.2f} x sooner together than one after another "
                 f"({own['equal_tokens']:.1%} of the ids equal)\n"
                 f"  first token: {wait['alone_s'] * 1000:.0f} ms alone, {wait['beside_s'] * 1000:.0f} ms beside "
-                f"{wait['others']} others ({wait['ratio']:.2f} x; {wait['ratio_worst']:.2f} x just after a step began)"
+                f"{wait['others']} others ({wait['ratio']:.2f} x; {wait['ratio_worst']:.2f} x just after a step began)\n"
+                f"  all at one moment: first token after {own['all_at_once']['median_s'] * 1000:.0f} ms (median), "
+                f"{own['all_at_once']['last_s'] * 1000:.0f} ms (the last)"
             )
     path = write_result(
         Path(config.out),

@@ -18,6 +18,7 @@ def test_it_serves_both_ways_and_measures_the_wait(tmp_path, capsys):
     assert own["new_tokens"] == 2 + 3 + 4 and own["prompt_tokens"] == 2 + 4 + 6
     assert set(own["served"]["candidates"]) == {"one_after_another", "together"}
     assert own["first_token"]["others"] == 2 and own["first_token"]["prompt_tokens"] == 4
+    assert 0 < own["all_at_once"]["median_s"] <= own["all_at_once"]["last_s"]
     assert own["equal_tokens"] == 1.0, "the debug model's logits are not that close"
     assert "requests=3" in result["command"] and "x sooner" in capsys.readouterr().out
 
