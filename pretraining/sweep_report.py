@@ -91,6 +91,7 @@ def _parameters(run: Path) -> int | None:
     for file in sorted((run / "checkpoints").glob("step_*/config.json"), reverse=True)[:1]:
         try:
             saved = json.loads(file.read_text(encoding="utf-8"))
+            saved.pop("model_type", None)
             return sum(parameter_breakdown(GPTConfig.from_dict(saved)).values())
         except (OSError, ValueError, TypeError, KeyError):
             return None
