@@ -191,12 +191,29 @@ class World:
             with forward.no_sync():
                 yield
             return
-        if hasattr(forward, "set_requires_gradient_sync"):  # FSDP2
+        if is_sharded(forward):
             forward.set_requires_gradient_sync(last)
         yield
 
 
 SINGLE = World()
+
+
+def is_sharded(model: Any) -> bool:
+    """Whether `wrap` made shards of this model's weights (they may be whole at this moment, after a forward pass)."""
+    return hasattr(model, "set_requires_gradient_sync")  # FSDP2's; its import costs more than a second
+
+
+def readable(model: Any, world: World = SINGLE) -> Any:
+    """A model that rank 0 can use alone, to sample or save: itself, or a whole copy on the CPU. Collective.
+
+    None on the other ranks.
+    """
+    if is_sharded(model):
+        from pretraining.fsdp import whole_copy
+
+        return whole_copy(model, world)
+    return model if world.is_main else None
 
 
 def share(tensor: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ sharding inside a node with copies across nodes (HSDP). Explained in notebook 04
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,9 +18,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from utils.errors import UserError
+from utils.seeding import preserved_rng
 
 if TYPE_CHECKING:
     from pretraining.distributed import World
@@ -45,16 +47,79 @@ def shard(model: nn.Module, world: World, dtype: torch.dtype = torch.float32) ->
     return fully_shard(model, mesh=mesh, mp_policy=policy)
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Whether any parameter is a shard."""
-    return any(isinstance(p, DTensor) for p in model.parameters())
-
-
 def whole(value: Any) -> Any:
     """A shard put together again, on every rank; anything else as it is. Collective for shards."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def full_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The model's whole state dict on the CPU, on every rank. Collective."""
-    return {name: whole(tensor.detach()).cpu() for name, tensor in model.state_dict().items()}
+def gathered(tree: Any, keep: bool = True) -> Any:
+    """A nested state with its shards put together, tensor by tensor, on the CPU. Collective.
+
+    Ranks that do not `keep` take part and get None in their place: one copy of the whole is enough.
+    """
+    if isinstance(tree, DTensor):
+        full = tree.full_tensor()
+        return full.cpu() if keep else None
+    if isinstance(tree, dict):
+        return {key: gathered(item, keep) for key, item in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(gathered(item, keep) for item in tree)
+    return tree
+
+
+def scattered(optimizer: Any, saved: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's whole state (`gathered`) cut like its parameters, for `load_state_dict`. No communication.
+
+    A tensor with the shape of its parameter becomes a shard of the same kind; steps and the like stay.
+    """
+    if "parts" in saved:  # several optimizers that step as one
+        parts = [scattered(own, part) for own, part in zip(optimizer.parts, saved["parts"], strict=True)]
+        return {**saved, "parts": parts}
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    owners = [p for group in optimizer.param_groups for p in group["params"]]
+    owner = dict(zip(numbers, owners, strict=True))
+    state = {
+        number: {name: _cut_like(owner[number], value) for name, value in values.items()}
+        for number, values in saved["state"].items()
+    }
+    return {**saved, "state": state}
+
+
+def _cut_like(parameter: torch.Tensor, value: Any) -> Any:
+    """`value` as a shard of `parameter`'s kind, if both have one shape; every rank holds the whole value."""
+    if not (isinstance(parameter, DTensor) and isinstance(value, torch.Tensor)):
+        return value
+    if value.shape != parameter.shape:
+        return value
+    value = value.to(parameter.device)
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def load_whole(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy whole tensors into a sharded model, each rank its own part; a tied tensor may be there once.
+
+    Raises UserError naming a tensor that is missing, unexpected or of another shape.
+    """
+    own = model.state_dict(keep_vars=True)  # puts the shards in place
+    loaded = set()
+    with torch.no_grad():
+        for name, value in tensors.items():
+            if name not in own or own[name].shape != value.shape:
+                raise UserError(f"the weights do not fit this model: {name} is unknown or has another shape")
+            own[name].copy_(_cut_like(own[name], value))
+            loaded.add(id(own[name]))
+    missing = [name for name, tensor in own.items() if id(tensor) not in loaded]
+    if missing:
+        raise UserError(f"the weights do not fit this model: {missing[0]} is missing ({len(missing)} in all)")
+
+
+def whole_copy(model: Any, world: World) -> Any:
+    """The whole of a sharded model, on rank 0's CPU; None elsewhere. Collective."""
+    tensors = gathered(model.state_dict(), keep=world.is_main)
+    if not world.is_main:
+        return None
+    kind = type(model).__bases__[1]  # the class that `fully_shard` has made a subclass of
+    with preserved_rng():
+        copy = kind(model.config)
+    copy.load_state_dict(tensors)
+    return copy.train(model.training)

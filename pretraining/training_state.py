@@ -9,34 +9,52 @@ Notebook 06 of this chapter.
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors.torch import load_file
+
 from pretraining.checkpoints import Checkpoint, CheckpointError, load_weights
+from pretraining.distributed import World, is_sharded
 from pretraining.optimizers import trainable
 from pretraining.run_state import Progress
-from utils.seeding import capture_rng, restore_rng
+from utils.seeding import capture_rng, restore_rng, set_seed
 
 if TYPE_CHECKING:
     from pretraining.trainer import Trainer
 
 
 def collect(trainer: Trainer) -> dict[str, Any]:
-    """All that later steps depend on, besides the weights."""
+    """All that later steps depend on, besides the weights. Collective; whole on rank 0, which is the one that writes.
+
+    Generators differ from rank to rank, so each gives its own (`ranks`). Shards of an optimizer are put together, so
+    that a checkpoint means the same whatever number of processes wrote it.
+    """
     trainer.elapsed()
+    world, rng = trainer.world, capture_rng()
+    optimizer = trainer.optimizer.state_dict()
+    if is_sharded(trainer.model):
+        from pretraining.fsdp import gathered
+
+        optimizer = gathered(optimizer, keep=world.is_main)
     loader = getattr(trainer.train_batches, "state_dict", None)
     return {
         "progress": asdict(trainer.now),
-        "optimizer": trainer.optimizer.state_dict(),
+        "optimizer": optimizer,
         "scaler": trainer.scaler.state_dict(),
         "parameters": list(trainable(trainer.model)),
         "loader": loader() if loader else None,
-        "rng": capture_rng(),
+        "rng": rng,
+        **({"ranks": world.gather(rng)} if world.size > 1 else {}),
         "config": asdict(trainer.config),
     }
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Make `trainer` the one that wrote `checkpoint`. The config may differ, the data and the optimizer not.
+
+    Another number of processes may go on: the place in the data counts over all of them. Only their generators
+    (dropout) begin anew then, because there are more or fewer of them.
 
     Raises CheckpointError for a checkpoint of other parameters, of another optimizer, or batches without a state.
     """
@@ -52,10 +70,15 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         )
     if state["loader"] is None or not hasattr(trainer.train_batches, "load_state_dict"):
         raise CheckpointError(f"{checkpoint.path}: the training batches cannot be resumed (no state_dict)")
-    load_weights(trainer.model, checkpoint.path)
+    load_into(trainer.model, checkpoint.path)
     groups = trainer.optimizer.param_groups
     peaks = [{k: g[k] for k in ("initial_lr", "weight_decay")} for g in groups]
-    trainer.optimizer.load_state_dict(state["optimizer"])
+    saved = state["optimizer"]
+    if is_sharded(trainer.model):
+        from pretraining.fsdp import scattered
+
+        saved = scattered(trainer.optimizer, saved)
+    trainer.optimizer.load_state_dict(saved)
     for group, peak in zip(trainer.optimizer.param_groups, peaks, strict=True):
         group.update(peak)  # the config's, so that `--resume last lr=…` means what it says
     if "scaler" in state:  # not in checkpoints from before fp16
@@ -63,13 +86,32 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     trainer.train_batches.load_state_dict(state["loader"])
     trainer.now = Progress(**state["progress"])
     trainer.saved, trainer.saved_step = checkpoint.path, checkpoint.step
-    restore_rng(state["rng"])
+    restore_generators(trainer.world, state, trainer.now.step)
     trainer.resume_note = checkpoint.fallback
+
+
+def load_into(model: Any, folder: Path) -> None:
+    """Copy the checkpoint's weights into `model`, whole or sharded. Raises CheckpointError."""
+    if is_sharded(model):
+        from pretraining.fsdp import load_whole
+
+        load_whole(model, load_file(folder / "model.safetensors"))
+    else:
+        load_weights(model, folder)
+
+
+def restore_generators(world: World, state: dict[str, Any], step: int) -> None:
+    """Put this rank's generators back; where there were more or fewer ranks, seed them from the step anew."""
+    saved = state.get("ranks", [state["rng"]])
+    if len(saved) == world.size:
+        restore_rng(saved[world.rank])
+    else:
+        set_seed(world.seed(state["config"]["seed"] + 1_000_003 * step))
 
 
 def fork(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Begin a new run from the weights of `checkpoint` and nothing else: step 0, fresh optimizer, own data."""
-    load_weights(trainer.model, checkpoint.path)
+    load_into(trainer.model, checkpoint.path)
     trainer.resume_note = f"weights of {checkpoint.path}" + (
         f" ({checkpoint.fallback})" if checkpoint.fallback else ""
     )
