@@ -239,7 +239,7 @@ class Sweep:
         return not stop.requested
 
     def _finished(self, trial: Trial, rung: int | None) -> bool:
-        if trial.id in self.endings:
+        if self.endings.get(trial.id, {}).get("status") == "failed":
             return True  # it failed before, and is not to be tried again
         run = find_job(trial.id, self.trials_folder)
         return run is not None and is_done(run, rung)
