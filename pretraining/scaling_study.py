@@ -17,6 +17,7 @@ Left out: batch sizes by budget, and rates tuned for every run, which the larger
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,8 +164,9 @@ def train_one(config: StudyConfig, row: Mapping[str, Any], data: Any) -> dict[st
     model = GPT(shape_of(config, row["layers"], row["width"], data.tokenizer.vocab_size))
     val = EvalBatches(data.val[: config.val_bytes + 1], config.block_size, 64)
     bar = ProgressBar(title=f"{row['part']}: {row['n']:,} weights, {row['steps']:,} steps")
+    shown = [bar] if sys.stderr.isatty() else []  # in a pipe one line a model, which `run_study` prints
     trainer = Trainer(
-        model, recipe, make_batches(recipe, data, config.block_size), val_batches=val, callbacks=[bar]
+        model, recipe, make_batches(recipe, data, config.block_size), val_batches=val, callbacks=shown
     )
     started = time.perf_counter()
     try:

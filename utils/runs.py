@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -33,6 +34,7 @@ from utils.provenance import git_state, now, versions
 
 STATUSES = ("running", "complete", "failed", "stopped")
 ENDED = "stopped (process ended)"
+_CHECKPOINT = re.compile(r"last|best|(step_)?\d+")
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: ids are read aloud and retyped
 
 
@@ -182,6 +184,11 @@ class Run:
         self.meta.setdefault("resumed", []).append(now())
         self._save()
 
+    def note(self, **fields: Any) -> None:
+        """Set fields of run.json that belong to this kind of work, and write it: `run.note(stages={…})`."""
+        self.meta.update(jsonable(fields))
+        self._save()
+
     def finish(self, status: str = "complete", error: str | None = None) -> None:
         """Record how the run ended and close its files. `status` is complete, failed or stopped."""
         if status not in STATUSES[1:]:
@@ -245,6 +252,18 @@ def list_runs(*, stage: str | None = None, root: Path | str | None = None) -> li
         with contextlib.suppress(UserError):
             runs.append(Run.open(file.parent))
     return sorted(runs, key=lambda run: (run.meta["start"], run.id), reverse=True)
+
+
+def split_checkpoint(ref: str | Path) -> tuple[str, str | None]:
+    """A reference to a run and, after the last @, to one of its checkpoints.
+
+    >>> split_checkpoint("20261120-114530-k3f9@best"), split_checkpoint("last@500"), split_checkpoint("me@home")
+    (('20261120-114530-k3f9', 'best'), ('last', '500'), ('me@home', None))
+    """
+    run, at, which = str(ref).rpartition("@")
+    if at and run and _CHECKPOINT.fullmatch(which):
+        return run, which
+    return str(ref), None
 
 
 def find_run(ref: str | Path, *, stage: str | None = None, root: Path | str | None = None) -> Run:

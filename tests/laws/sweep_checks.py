@@ -105,7 +105,7 @@ def check_halving_keeps_the_best() -> None:
     assert plan.rungs == (10, 20, 40, None), f"rungs {plan.rungs}: each is eta times the one before"
     losses: dict[str, float | None] = {
         t.id: loss
-        for t, loss in zip(plan.trials, [5.0, 1.0, math.nan, None, 0.5, 4.0, 2.0, 3.0], strict=True)
+        for t, loss in zip(plan.trials, [math.nan, 1.0, 5.0, None, 0.5, 4.0, 2.0, 3.0], strict=True)
     }
     kept = [t.settings["lr"] for t in plan.survivors(losses, 0)]
     assert kept == ["5", "2", "7", "8"], (
