@@ -123,7 +123,11 @@ def main(argv: list[str] | None = None) -> int:
         f"for {figures['time_ratio']:.2f} × the time"
     )
     words = " ".join(["python -m pretraining.benchmark_memory", *command_words(config)])
-    print(write_result(config.out, name="activation_checkpointing", figures=figures, command=words, seed=config.seed))
+    print(
+        write_result(
+            config.out, name="activation_checkpointing", figures=figures, command=words, seed=config.seed
+        )
+    )
     return 0
 
 

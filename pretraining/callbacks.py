@@ -9,7 +9,7 @@
 | `on_log` | after each line of training metrics | record |
 | `on_evaluate` | after each evaluation | result |
 | `on_sample` | after each round of samples | samples |
-| `on_save` | after each checkpoint | path |
+| `on_save` | when a checkpoint is whole on disk; with `save_async` some steps later | path |
 | `on_exception` | when `fit` is about to raise | error |
 | `on_fit_end` | after the last evaluation and the last checkpoint | result |
 

@@ -51,10 +51,8 @@ class ProgressBar(Callback):
         self._task: Any = None
         self._shown = 0.0
         self._smooth: float | None = None  # loss, averaged over about twenty steps: one step is noise
-        self._start = (0.0, 0.0)
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        self._start = (trainer.progress(), trainer.elapsed())
         if trainer.now.step:
             note = f" ({trainer.resume_note})" if trainer.resume_note else ""
             self.console.print(f"{self.title}: going on from step {trainer.now.step}{note}", soft_wrap=True)
@@ -80,12 +78,10 @@ class ProgressBar(Callback):
 
     def status(self, record: dict[str, Any]) -> str:
         """One line: share, step, loss, speed, time left."""
-        done, elapsed = record["progress"] - self._start[0], record["elapsed"] - self._start[1]
-        left = elapsed * (1 - record["progress"]) / done if done > 0 else math.inf
         loss = "?" if self._smooth is None else f"{self._smooth:.3f}"
         return (
             f"{record['progress']:4.0%}  step {record['step']}  loss {loss}  "
-            f"{record['tokens_per_second']:,.0f} tokens/s  {duration(left)} left"
+            f"{record['tokens_per_second']:,.0f} tokens/s  {duration(record['seconds_left'])} left"
         )
 
     def on_evaluate(self, trainer: Trainer, result: EvalResult) -> None:

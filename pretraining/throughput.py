@@ -46,7 +46,9 @@ class Throughput:
     def note(self) -> str | None:
         """Why there is no MFU, for the log; None when there is one."""
         if self.peak is None:
-            return "MFU: peak unknown (this machine is not in gpt_model.mfu; a measured peak_tflops=… gives one)"
+            return (
+                "MFU: peak unknown (this machine is not in gpt_model.mfu; a measured peak_tflops=… gives one)"
+            )
         return None if self.shape else "MFU: not a GPTConfig, so its FLOPs are not known"
 
     def begin(self, progress: float, elapsed: float) -> None:
@@ -72,7 +74,11 @@ class Throughput:
 
     def figures(self, now: Progress, elapsed: float, progress: float) -> dict[str, Any]:
         """For a log line: `pace`, mfu (None where unknown), peak_rss_bytes, and device_memory_bytes on a GPU."""
-        found = {**self.pace(now, elapsed, progress), "mfu": self.mfu(now), "peak_rss_bytes": peak_memory_bytes()}
+        found = {
+            **self.pace(now, elapsed, progress),
+            "mfu": self.mfu(now),
+            "peak_rss_bytes": peak_memory_bytes(),
+        }
         if self.device.type == "cuda":
             found["device_memory_bytes"] = torch.cuda.max_memory_allocated(self.device)
         return found
