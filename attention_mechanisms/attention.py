@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attention_mechanisms import fast_attention
 from attention_mechanisms.masks import causal_mask, check_window, combine_masks, window_mask
+from utils.device import fp32_through_onednn
 from utils.errors import UserError
 
 BACKENDS = ("auto", "manual", "sdpa", "flex")
@@ -255,8 +256,9 @@ def choose_backend(
 
     On a GPU SDPA means FlashAttention and is taken for everything it can do without a table. On a CPU the limits are
     where one overtook the other on x86 with AVX-512 and without AMX, two threads, torch 2.13; what the choices gain
-    is in `results/kernels.json` (`python -m attention_mechanisms.benchmark`). In float32 SDPA is hard to beat. In bf16
-    it is not: one query of 12 heads is quicker `grouped` from about 170 keys on, eight rows of them from 20 keys on;
+    is in `results/kernels.json` (`python -m attention_mechanisms.benchmark`). In float32 SDPA is hard to beat, but for
+    training on 256 to 1,024 tokens, and where float32 goes through oneDNN (`utils.device`), which SDPA's many small
+    products suffer from. In bf16 it is not: one query of 12 heads is quicker `grouped` from about 170 keys on, eight rows of them from 20 keys on;
     a whole text is quicker by hand up to 256 tokens, and in `blocks` beyond.
     """
     q_len, k_len = q.size(-2), k.size(-2)
@@ -270,8 +272,10 @@ def choose_backend(
     many_keys = q.size(0) * q.size(1) * k_len >= 2048 if half else k_len >= 4096
     if not trains and not dropout and q_len <= 4 and many_keys:
         return "grouped"
-    if plain and causal and half and q_len == k_len >= 256:
+    slow_sdpa = half or (q.dtype == torch.float32 and fp32_through_onednn())
+    # SDPA keeps no table for its backward pass, `blocks` does: in float32 not for the longest texts.
+    if plain and causal and q_len == k_len >= 256 and (half or ((trains or slow_sdpa) and k_len <= 1024)):
         return "blocks"
-    if half and k_len <= 512 and q_len > 4:
+    if slow_sdpa and k_len <= (512 if half else 256) and q_len > 4:
         return "manual"
     return "sdpa"
