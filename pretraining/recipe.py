@@ -22,6 +22,7 @@ from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import EvalBatches, count_bytes_per_token
 from pretraining.prepared_data import PreparedData, encode_documents, need_validation
 from pretraining.pretrain_config import PretrainConfig
+from pretraining.registries import find_own, own_documents
 from pretraining.run_state import TrainResult
 from pretraining.shard_data import is_shard_folder, open_shard_data
 from pretraining.streaming_data import open_stream_data
@@ -50,15 +51,20 @@ def make_tokenizer(config: PretrainConfig, texts: Sequence[str]) -> Any:
         from working_with_text_data.fast_bpe import train_bpe
 
         return train_bpe(texts, config.vocab_size, special_tokens=SPECIAL_TOKENS)
+    if (own := find_own("tokenizer", config.tokenizer)) is not None:
+        return own(texts, config)
     return load_tokenizer(config.tokenizer)
 
 
 def load_split(config: PretrainConfig) -> Split:
     """The config's texts, shared out whole between training and validation."""
-    options = config.data_options
-    documents = load_documents(
-        config.data, max_documents=config.max_documents, seed=config.data_seed, **options
-    )
+    if (own := find_own("data", config.data)) is not None:
+        documents = own_documents(own, config)
+    else:
+        options = config.data_options
+        documents = load_documents(
+            config.data, max_documents=config.max_documents, seed=config.data_seed, **options
+        )
     return split_documents(documents, val_fraction=config.val_fraction, seed=config.data_seed)
 
 

@@ -24,6 +24,8 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, closest, did_you_mean, one_line
@@ -115,3 +117,32 @@ def resolve(
     raise UserError(
         f"{kind} is {name!r}, but there is no such {kind}: {hint}choose {', '.join(names)}, or module:function"
     )
+
+
+def find_own(kind: str, name: str) -> Callable[..., Any] | None:
+    """The function behind a `data` or `tokenizer` that is registered or `module:function`; None for all others."""
+    own = table(kind)
+    if name in own:
+        return own[name]
+    if not is_path(name) or name.startswith("tiktoken:") or Path(name).exists():
+        return None  # "tiktoken:gpt2" is that tokenizer by another engine
+    return imported(kind, name)
+
+
+def own_documents(function: Callable[..., Any], config: Any) -> list[Any]:
+    """What a `data` function gives, as documents; a text becomes one. Raises UserError for anything else."""
+    from working_with_text_data.documents import Document
+
+    documents: list[Document] = []
+    for index, item in enumerate(islice(function(config), config.max_documents)):
+        if isinstance(item, str):
+            item = Document(item, config.data, index)
+        if not isinstance(item, Document):
+            raise UserError(
+                f"data is {config.data!r}, which gave a {type(item).__name__} at place {index}: "
+                "give texts or Documents"
+            )
+        documents.append(item)
+    if not documents:
+        raise UserError(f"data is {config.data!r}, which gave no document: give at least one text")
+    return documents

@@ -1,0 +1,367 @@
+"""`python -m pretraining.benchmark_optimizers`: what each optimizer stores, and how far it gets in equal steps.
+
+    python -m pretraining.benchmark_optimizers
+    python -m pretraining.benchmark_optimizers optimizers=[adamw,muon] seeds=[1,2,3,4,5]
+
+The idea: an optimizer is judged at its own learning rate or not at all. Each gets a short list of rates, tried on a
+seed that is never reported, over half of the steps; the best one then runs on the reported seeds, same text, same
+batches, same initial weights, and is compared with AdamW seed by seed. Two more questions: how many bytes does it
+keep (by formula and counted), and in how many steps does Muon reach AdamW's final loss? Muon is trained for several
+shares of AdamW's steps, each time with a whole schedule, and the crossing is read between them: a run that is merely
+stopped early has not cooled down and would prove nothing.
+
+Every finished model is written to the results file at once, and the same command goes on where it stopped.
+Left out: tuning decay, clipping and betas, and models larger than a laptop trains in a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from utils.cli import run_main
+from utils.config import command_words, parse_args
+from utils.errors import UserError
+from utils.timing import write_result
+
+RESULT = Path(__file__).with_name("results") / "optimizers.json"
+GOAL = 0.65  # of AdamW's steps, for Muon
+# optimizer -> the key that is tuned, and the values tried. The order is that of training: AdamW comes first,
+# because the others take its rate for what is not in a block.
+TRIED: dict[str, tuple[str, tuple[float, ...]]] = {
+    "adamw": ("lr", (2e-3, 4e-3, 8e-3)),
+    "muon": ("muon_lr", (0.01, 0.02, 0.04)),
+    "galore": ("galore_scale", (0.25, 0.5, 1.0)),
+    "lion": ("lr", (2e-4, 5e-4, 1e-3)),
+    "sgd": ("lr", (0.1, 0.3, 1.0)),
+    "adamw_8bit": ("lr", ()),  # AdamW's: the question is what rounding costs
+}
+
+
+def _key(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Who runs, on what, how far. The defaults take about a quarter of an hour on two quiet cores."""
+
+    optimizers: tuple[str, ...] = _key(tuple(TRIED), f"adamw and some of {', '.join(list(TRIED)[1:])}")
+    seeds: tuple[int, ...] = _key((1, 2, 3), "of weights and batches; at least three make a spread")
+    tuning_seed: int = _key(0, "of the runs that choose the rates; never reported")
+    shares: tuple[float, ...] = _key((0.4, 0.5, 0.6, 0.7, 0.8), "of AdamW's steps, for Muon alone")
+    steps: int = _key(400, "optimizer steps of each model")
+    batch_size: int = _key(16, "sequences in a step")
+    n_layer: int = _key(4, "blocks of the model")
+    n_embd: int = _key(128, "its width")
+    block_size: int = _key(64, "its context")
+    galore_rank: int = _key(32, "a quarter of the width")
+    galore_gap: int = _key(50, "steps between projectors")
+    data: str = _key("storyland", "a corpus or the path of a text")
+    max_documents: int | None = _key(None, "take at most so many documents")
+    vocab_size: int = _key(1024, "of the BPE tokenizer")
+    dtype: str = _key("auto", "of the forward pass: auto, fp32, bf16")
+    device: str = _key("cpu", "cpu, cuda, mps or auto")
+    fresh: bool = _key(False, "forget what the results file holds and begin again")
+    out: str = _key(str(RESULT), "results file")
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.optimizers if name not in TRIED]
+        if unknown or "adamw" not in self.optimizers:
+            raise UserError(
+                f"optimizers={list(self.optimizers)}: give adamw, which the others are compared with, and some of "
+                f"{', '.join(list(TRIED)[1:])}"
+            )
+        if not self.seeds or self.tuning_seed in self.seeds:
+            raise UserError(
+                f"seeds={list(self.seeds)}: give at least one, and not tuning_seed={self.tuning_seed}, which chose "
+                "the rates"
+            )
+        if self.steps < 2 or any(not 0 < share < 1 for share in self.shares):
+            raise UserError("steps must be at least 2 and shares lie between 0 and 1")
+
+    def settings(self) -> dict[str, Any]:
+        """What must agree for two models to be in one table."""
+        own = {key: value for key, value in vars(self).items() if key not in SET_ELSEWHERE}
+        return json.loads(json.dumps(own))
+
+    def training(self, optimizer: str, seed: int, steps: int, changes: Mapping[str, float]) -> Any:
+        """The recipe of one model: all but the optimizer is the same for all."""
+        from pretraining.config import PretrainConfig
+
+        every = max(1, steps // 20)
+        return PretrainConfig(
+            data=self.data, max_documents=self.max_documents, vocab_size=self.vocab_size, steps=steps,
+            batch_size=self.batch_size, optimizer=optimizer, schedule="cosine", warmup=0.05, seed=seed,
+            galore_rank=self.galore_rank, galore_gap=self.galore_gap, dtype=self.dtype, device=self.device,
+            eval_every=every, eval_tokens=None, save_every=0, log_every=0, prompts=[], preset="debug",
+            beta2=0.99 if optimizer == "lion" else 0.95, **changes,
+        )  # fmt: skip
+
+
+SET_ELSEWHERE = ("fresh", "out", "optimizers", "seeds", "shares")
+
+
+class Study:
+    """The models that are trained already, by name, and the way to the missing ones."""
+
+    def __init__(self, config: BenchmarkConfig, save: Callable[[dict[str, Any]], None]) -> None:
+        from pretraining.recipe import prepare_data
+
+        self.config, self.save = config, save
+        self.data = prepare_data(config.training("adamw", 0, 2, {}))
+        self.models: dict[str, dict[str, Any]] = {}
+
+    def train(
+        self, optimizer: str, seed: int, steps: int, changes: Mapping[str, float], what: str
+    ) -> dict[str, Any]:
+        """The row of one model: trained now, or found in the results."""
+        name = f"{optimizer} seed={seed} steps={steps} {json.dumps(dict(sorted(changes.items())))}"
+        if name not in self.models:
+            print(f"{what}: {optimizer}, seed {seed}, {steps} steps, {dict(changes)}", flush=True)
+            self.models[name] = train_model(self.config, self.data, optimizer, seed, steps, changes)
+            self.save(self.models)
+        return self.models[name]
+
+    def best_changes(
+        self, optimizer: str, shared: Mapping[str, float]
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """The settings with the lowest loss of the tuning seed, and each tried value's loss."""
+        key, values = TRIED[optimizer]
+        steps = max(2, self.config.steps // 2)
+        tried = {}
+        for value in values:
+            row = self.train(optimizer, self.config.tuning_seed, steps, {**shared, key: value}, "tuning")
+            tried[value] = row["val_loss"]
+        best = min(tried, key=lambda value: tried[value]) if tried else None
+        chosen = dict(shared) if best is None else {**shared, key: best}
+        return chosen, {str(value): loss for value, loss in tried.items()}
+
+
+def train_model(
+    config: BenchmarkConfig,
+    data: Any,
+    optimizer: str,
+    seed: int,
+    steps: int,
+    changes: Mapping[str, float],
+) -> dict[str, Any]:
+    """Train one model from scratch by the ordinary Trainer and judge it on the whole validation part."""
+    from gpt_model.config import preset
+    from gpt_model.gpt import GPT
+    from pretraining.callbacks import Callback
+    from pretraining.evaluation import EvalBatches
+    from pretraining.optimizer_costs import state_bytes_formula
+    from pretraining.optimizers import state_bytes
+    from pretraining.recipe import make_batches
+    from pretraining.trainer import Trainer
+    from utils.seeding import set_seed
+
+    curve: list[tuple[int, float]] = []
+
+    class Keep(Callback):
+        def on_evaluate(self, trainer: Any, result: Any) -> None:
+            curve.append((trainer.now.step, round(result.loss, 5)))
+
+    recipe = config.training(optimizer, seed, steps, changes)
+    set_seed(seed)
+    shape = preset(
+        "debug",
+        vocab_size=data.tokenizer.vocab_size,
+        **{name: getattr(config, name) for name in ("n_layer", "n_embd", "block_size")},
+        n_head=max(1, config.n_embd // 32),
+    )
+    model = GPT(shape)
+    trainer = Trainer(
+        model,
+        recipe,
+        make_batches(recipe, data, config.block_size),
+        val_batches=EvalBatches(data.val, config.block_size, 4 * config.batch_size),
+        callbacks=[Keep()],
+    )
+    result = trainer.fit()
+    if result.status != "complete" or result.val is None:
+        raise KeyboardInterrupt  # what is finished is written; the same command goes on
+    return {
+        "optimizer": optimizer,
+        "seed": seed,
+        "steps": steps,
+        "changes": dict(changes),
+        "val_loss": result.val.loss,
+        "curve": curve,
+        "seconds": result.seconds,
+        "skipped": result.skipped_nonfinite,
+        "state_bytes": state_bytes(trainer.optimizer),
+        "state_bytes_formula": state_bytes_formula(model, recipe),
+        "parameters": model.num_parameters(),
+    }
+
+
+def crossing(points: Mapping[float, float], target: float) -> float | None:
+    """The least share of steps whose loss is `target`, in straight lines between `points` {share: loss}.
+
+    None when no share reaches it; the smallest share when that one does already.
+
+    >>> crossing({0.5: 2.2, 0.75: 2.0, 1.0: 1.9}, 2.1)
+    0.625
+    """
+    before: tuple[float, float] | None = None
+    for share, loss in sorted(points.items()):
+        if loss <= target:
+            if before is None:
+                return share
+            return before[0] + (share - before[0]) * (before[1] - target) / (before[1] - loss)
+        before = (share, loss)
+    return None
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Mean, standard deviation of a sample (None for a single one), range and the values."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {
+        "mean": statistics.fmean(values),
+        "sd": sd,
+        "min": min(values),
+        "max": max(values),
+        "values": values,
+    }
+
+
+def run_study(config: BenchmarkConfig, command: str) -> Path:
+    """Train what is missing and write the results file after every model."""
+    path = Path(config.out)
+    figures: dict[str, Any] = {"settings": config.settings(), "goal_muon_share": GOAL, "complete": False}
+
+    def save(models: dict[str, Any]) -> None:
+        write_result(
+            path,
+            name=path.stem,
+            figures={**figures, "models": models},
+            command=command,
+            seed=config.seeds[0],
+            notes=(
+                "Same text, tokenizer, steps, batches and initial weights by seed. Rates chosen on tuning_seed over "
+                "half the steps; all tried ones are listed. Loss: nats a token over the whole validation part. Gap: to "
+                "AdamW, seed by seed. Muon's share: the least share of AdamW's steps, each with a whole schedule of "
+                "its own, that reaches AdamW's final loss, between the trained shares in straight lines."
+            ),
+        )
+
+    study = Study(config, save)
+    study.models = finished(config, path)
+    optimizers, chosen = {}, {}
+    shared: dict[str, float] = {}
+    for name in [name for name in TRIED if name in config.optimizers]:
+        chosen[name], tried = study.best_changes(name, shared)
+        rows = [study.train(name, seed, config.steps, chosen[name], "measuring") for seed in config.seeds]
+        if name == "adamw":
+            shared, base = dict(chosen[name]), rows
+        optimizers[name] = {
+            "changes": chosen[name],
+            "tried": {"key": TRIED[name][0], "losses": tried},
+            "val_loss": spread([row["val_loss"] for row in rows]),
+            "gap_to_adamw": spread(
+                [row["val_loss"] - b["val_loss"] for row, b in zip(rows, base, strict=True)]
+            ),
+            "seconds": statistics.median(row["seconds"] for row in rows),
+            "state_bytes": rows[0]["state_bytes"],
+            "state_bytes_formula": rows[0]["state_bytes_formula"],
+            "share_of_adamw_state": rows[0]["state_bytes"] / base[0]["state_bytes"],
+            "curve": rows[0]["curve"],
+        }
+        figures["optimizers"] = optimizers
+    if "muon" in config.optimizers:
+        figures["muon_steps"] = muon_steps(study, chosen["muon"], base)
+    figures["complete"] = True
+    save(study.models)
+    return path
+
+
+def muon_steps(study: Study, changes: Mapping[str, float], base: list[dict[str, Any]]) -> dict[str, Any]:
+    """Muon at several shares of AdamW's steps, and where it crosses AdamW's final loss, seed by seed."""
+    config = study.config
+    losses: dict[str, list[float]] = {}
+    shares: list[float | None] = []
+    for seed, adamw in zip(config.seeds, base, strict=True):
+        points = {}
+        for share in (*config.shares, 1.0):
+            steps = max(2, round(share * config.steps))
+            points[share] = study.train("muon", seed, steps, changes, "Muon's steps")["val_loss"]
+            losses.setdefault(str(share), []).append(points[share])
+        shares.append(crossing(points, adamw["val_loss"]))
+    reached = [share for share in shares if share is not None]
+    all_reached = len(reached) == len(shares)
+    return {
+        "losses": losses,
+        "share_to_adamw": shares,
+        "mean_share": statistics.fmean(reached) if all_reached else None,
+        "goal": GOAL,
+        "goal_reached": all_reached and statistics.fmean(reached) <= GOAL,
+    }
+
+
+def finished(config: BenchmarkConfig, path: Path) -> dict[str, Any]:
+    """The models that an earlier run of the same study left in the results file."""
+    if config.fresh or not path.exists():
+        return {}
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        settings, models = figures["settings"], figures["models"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path} is no results file of this study: give another out=, or fresh=true"
+        ) from None
+    other = sorted(name for name, value in config.settings().items() if settings.get(name) != value)
+    if other:
+        raise UserError(
+            f"{path} holds another study ({', '.join(other)} differ): give another out=, or fresh=true"
+        )
+    return dict(models)
+
+
+def describe(figures: Mapping[str, Any]) -> str:
+    """The table as text, goal and what was reached."""
+    lines = [
+        "optimizer     validation loss       gap to AdamW      state bytes  by formula  of AdamW  seconds"
+    ]
+    for name, row in figures["optimizers"].items():
+        loss, gap = row["val_loss"], row["gap_to_adamw"]
+        sd = "" if loss["sd"] is None else f" ± {loss['sd']:.4f}"
+        lines.append(
+            f"{name:12}  {loss['mean']:.4f}{sd:10}  {gap['mean']:+.4f}  {row['state_bytes']:>17,}"
+            f"  {row['state_bytes_formula']:>10,}  {row['share_of_adamw_state']:8.3f}  {row['seconds']:7.1f}"
+        )
+    if "muon_steps" in figures:
+        muon = figures["muon_steps"]
+        mean = muon["mean_share"]
+        found = "never in as many steps" if mean is None else f"in {mean:.2f} × its steps"
+        by_seed = ", ".join("–" if share is None else f"{share:.2f}" for share in muon["share_to_adamw"])
+        lines.append(
+            f"Muon reaches AdamW's final loss {found} (by seed: {by_seed}); goal ≤ {muon['goal']} ×: "
+            f"{'reached' if muon['goal_reached'] else 'not reached'}"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    config, _ = parse_args(
+        argv,
+        BenchmarkConfig,
+        prog="python -m pretraining.benchmark_optimizers",
+        description="Train one small model by each optimizer at its own rate; compare loss, steps and stored bytes.",
+        aliases={"--out": "out", "--data": "data"},
+    )
+    words = ["python -m pretraining.benchmark_optimizers", *command_words(config, ("out", "fresh"))]
+    path = run_study(config, " ".join(words))
+    print(describe(json.loads(path.read_text(encoding="utf-8"))["figures"]))
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_main(main))
