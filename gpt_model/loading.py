@@ -2,7 +2,8 @@
 
 The idea: a checkpoint is any folder with model.safetensors and config.json (and tokenizer.json). What a
 person types may be `assets` (the tiny model that comes with the book), `last` or `best` (of the newest
-run), the id of a run, or a path: to a checkpoint, or to anything that contains some.
+run), the id of a run, also with one of its checkpoints (`ID@best`, `ID@500`), or a path: to a checkpoint, or to
+anything that contains some.
 """
 
 import json
@@ -15,6 +16,7 @@ import torch
 
 from gpt_model.config import GPTConfig
 from utils.errors import UserError
+from utils.runs import split_checkpoint
 
 if TYPE_CHECKING:
     from gpt_model.gpt import GPT
@@ -57,6 +59,9 @@ def load_model(
 def find_checkpoint(ref: str | Path, *, root: Path | None = None) -> Path:
     """The checkpoint folder that `ref` names."""
     name = str(ref)
+    run_name, which = split_checkpoint(name)
+    if which is not None and not Path(name).exists():
+        return _of_run(run_name, which, root)
     if name == "assets":
         return _inside(
             ASSETS, "last", "the committed model is missing: make it with the command in its README"
@@ -79,6 +84,21 @@ def find_checkpoint(ref: str | Path, *, root: Path | None = None) -> Path:
             return found
         raise UserError(f"{name!r} is neither a folder nor a run: {error}") from None
     return _inside(run.path, "last")
+
+
+def _of_run(name: str, which: str, root: Path | None) -> Path:
+    """One checkpoint of a run: its last, its best, or that of a step."""
+    from utils.runs import find_run
+
+    folder = Path(name) if Path(name).is_dir() else find_run(name, root=root).path
+    if which in POINTERS:
+        return _inside(folder, which)
+    place = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    step = place / f"step_{int(which.removeprefix('step_')):06d}"
+    if not is_checkpoint(step):
+        there = ", ".join(path.name for path in sorted(place.glob("step_*"))[-5:]) or "none"
+        raise UserError(f"no checkpoint {step.name} in {place}: there are {there}")
+    return step
 
 
 def _on_the_hub(name: str) -> Path | None:

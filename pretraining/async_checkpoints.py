@@ -75,6 +75,13 @@ class AsyncCheckpoints:
         self._thread: threading.Thread | None = None
         self._outcome: Outcome | None = None
 
+    @staticmethod
+    def can_copy(model: nn.Module) -> bool:
+        """Whether its state dict is its own plain tensors; a sharded model's has to be gathered first."""
+        own = {id(t) for t in (*model.parameters(), *model.buffers())}
+        plain = (torch.Tensor, nn.Parameter)
+        return all(id(t) in own and type(t) in plain for t in model.state_dict(keep_vars=True).values())
+
     def prime(self, state: Mapping[str, Any]) -> None:
         """Set the memory aside beforehand, so that the first save costs no more than the others.
 

@@ -126,7 +126,7 @@ def write_checkpoint(
         manifest = {"format": FORMAT, "step": step, "score": worth, "files": files}
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     atomic_write_text(root / "last", target.name + "\n")
-    ranked = _ranked(root)
+    ranked = _ranked(root) if score is not None or keep_best > 1 else []  # the pointer keeps one anyway
     chosen = ranked[0] if score is not None and ranked else target.name if best else None
     if chosen is not None and chosen != _pointer(root, "best"):
         atomic_write_text(root / "best", chosen + "\n")
@@ -285,6 +285,11 @@ def load_weights(model: Any, folder: Path) -> None:
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder / 'model.safetensors'} cannot be read ({error})") from error
+    copy_weights(model, tensors, folder)
+
+
+def copy_weights(model: Any, tensors: Mapping[str, torch.Tensor], where: Any) -> None:
+    """`load_weights` of tensors that are in memory; `where` is what an error calls their place."""
     own = model.state_dict()
     stored_at = {own[name].data_ptr() for name in tensors if name in own}
     missing = [name for name in own if name not in tensors and own[name].data_ptr() not in stored_at]
@@ -293,7 +298,7 @@ def load_weights(model: Any, folder: Path) -> None:
     for what, names in (("lacks", missing), ("has an unknown", unexpected), ("has another shape for", wrong)):
         if names:
             raise CheckpointError(
-                f"{folder} does not fit this model: it {what} {names[0]} ({len(names)} in all); "
+                f"{where} does not fit this model: it {what} {names[0]} ({len(names)} in all); "
                 "use the model config saved beside it"
             )
-    model.load_state_dict(tensors, strict=False)
+    model.load_state_dict(dict(tensors), strict=False)

@@ -73,9 +73,11 @@ class TrainConfig:
     deterministic: bool = _key(False, "refuse kernels whose sums may come in another order")
     peak_tflops: float | None = _key(None, "the machine's measured peak, for MFU where no data sheet is known")
     exact_fast_matmul: bool = _key(True, "fp32 products through oneDNN where a probe finds them exact")
+    fast_loss: bool = _key(True, "on a CPU, uncompiled: the loss without keeping the logits (pretraining.fast_loss)")
     seed: int = _key(1337, "of initial weights, batches and dropout")
 
     log_every: int = _key(10, "steps between lines of metrics; 0: only at the end")
+    log_update_ratio: bool = _key(True, "log how far a step moves the weights")
     eval_every: int = _key(200, "steps between evaluations; 0: only at the end")
     save_every: int = _key(200, "steps between checkpoints; 0: only at the end")
     sample_every: int = _key(0, "steps between samples; 0: only at the end")
@@ -85,7 +87,10 @@ class TrainConfig:
     save_epochs: float = _key(0.0, "epochs between checkpoints; 0: not by epochs")
     sample_epochs: float = _key(0.0, "epochs between samples; 0: not by epochs")
     eval_tokens: int | None = _key(32768, "validation tokens of an evaluation on the way; null: all")
-    keep_last: int = _key(3, "newest checkpoints kept besides `best`")
+    keep_last: int = _key(3, "newest checkpoints kept")
+    keep_best: int = _key(1, "checkpoints of the lowest validation loss kept besides")
+    save_async: bool = _key(True, "write checkpoints in a thread; costs a copy of model and optimizer in memory")
+    on_save_error: str = _key("stop", "a full disk: stop, or continue and try again at the next save")
 
     prompts: list[str] = field(
         default_factory=lambda: ["Once upon a time"], metadata={"help": "beginnings of the samples"}
@@ -104,7 +109,7 @@ class TrainConfig:
                 "a budget is positive",
                 f"leave {name} out or raise it",
             )
-        for name in ("batch_size", "grad_accum", "keep_last", "sample_tokens"):
+        for name in ("batch_size", "grad_accum", "keep_last", "keep_best", "sample_tokens"):
             _need(
                 getattr(self, name) >= 1, name, getattr(self, name), "the least is 1", f"set {name}=1 or more"
             )
@@ -119,6 +124,11 @@ class TrainConfig:
         _need(
             self.eval_tokens is None or self.eval_tokens >= 1,
             *("eval_tokens", self.eval_tokens, "the least is 1", "set eval_tokens=null for all"),
+        )
+        ways = "a failed save can stop the run or let it continue"
+        _need(
+            self.on_save_error in ("stop", "continue"),
+            *("on_save_error", self.on_save_error, ways, "set on_save_error=continue"),
         )
         _need(self.lr > 0, "lr", self.lr, "a learning rate is positive", "try lr=1e-3")
         _need(

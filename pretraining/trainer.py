@@ -23,11 +23,12 @@ from pretraining import training_state
 from pretraining.activation_checkpointing import checkpointed_blocks
 from pretraining.budget import Budget
 from pretraining.callbacks import Callback
-from pretraining.checkpoints import Checkpoint, remove_left_overs, save_checkpoint
+from pretraining.checkpoints import Checkpoint, remove_left_overs
 from pretraining.compiling import compile_model
 from pretraining.config import TrainConfig
-from pretraining.distributed import SINGLE, World
+from pretraining.distributed import SINGLE, World, readable
 from pretraining.evaluation import EvalBatches, EvalResult, evaluate
+from pretraining.fast_loss import fast_loss
 from pretraining.gradients import Batch, accumulate, clip_gradients
 from pretraining.journal import Journal
 from pretraining.objectives import with_objective
@@ -36,10 +37,12 @@ from pretraining.precision import LossScaler, training_dtype
 from pretraining.run_lock import run_lock
 from pretraining.run_state import Progress, TrainResult
 from pretraining.samples import sample_for
+from pretraining.saving import Saver
 from pretraining.stopping import StopRequest
 from pretraining.throughput import Throughput
+from pretraining.update_ratio import UpdateRatio
 from utils.device import exact_fast_matmul
-from utils.errors import RunFailure, UserError, one_line
+from utils.errors import RunFailure, UserError
 from utils.runs import Run
 from utils.seeding import deterministic, set_seed
 
@@ -96,7 +99,9 @@ class Trainer:
             block_size=getattr(train_batches, "block_size", None),
         )
         # wrapped and compiled beside the model, not in place of it: names in a checkpoint stay the model's own
-        self.forward: Any = world.wrap(self.model, config.strategy)  # before the optimizer: FSDP shards in place
+        self.forward: Any = world.wrap(
+            self.model, config.strategy, self.dtype
+        )  # before the optimizer is built
         if config.compile:
             self.forward = compile_model(self.forward, self.device, self.journal.say)
         self.forward = with_objective(self.forward, config.objective)
@@ -105,12 +110,14 @@ class Trainer:
         self.throughput = Throughput(
             model, self.device, self.dtype, peak_tflops=config.peak_tflops, devices=world.size
         )
+        self.update_ratio = UpdateRatio(self.optimizer)
         self.now = Progress()
         self.stop = StopRequest()
         self.last_eval: tuple[int, EvalResult] | None = None
         self.last_loss = math.nan
-        self.saved: Path | None = None
-        self.saved_step = -1
+        self.saver = Saver(self)
+        self.saved: Path | None = None  # the last checkpoint that is whole on disk
+        self.saved_step = -1  # the last step that is there or on its way
         self.resume_note: str | None = None
         self._clock: float | None = None
         self._time = (0.0, 0.0)  # elapsed and progress, as all ranks see them
@@ -131,7 +138,7 @@ class Trainer:
         """
         config, now = self.config, self.now
         if now.step == 0:
-            set_seed(config.seed)
+            set_seed(self.world.seed(config.seed))
         with self._prepared(), self.stop:
             self.journal.call("on_fit_start", self)
             batches = iter(self.train_batches)
@@ -154,7 +161,8 @@ class Trainer:
                 norm = clip_gradients(self.parameters, config.clip)
                 if self._usable(loss, norm, tokens):
                     self.journal.call("on_before_optimizer_step", self)
-                    self.optimizer.step()
+                    with self.update_ratio.watching(self._measures_this_step()):
+                        self.optimizer.step()
                     now.learned(loss, tokens)
                 self.scaler.update(finite=math.isfinite(norm))
                 self.optimizer.zero_grad(set_to_none=True)
@@ -171,8 +179,11 @@ class Trainer:
                     self.sample()
                 if done or self._due(config.save_every, config.save_epochs) or self._save_time():
                     self.save()
+                self.saver.look()
                 self._look_at_the_clock()
-            if now.step and self.saved_step != now.step:  # asked to stop: nothing learned is lost
+            if now.step and self.world.any(
+                self.saved_step != now.step
+            ):  # asked to stop: nothing learned is lost
                 self.save()
             result = self._finish()
             self.journal.call("on_fit_end", self, result)
@@ -200,7 +211,12 @@ class Trainer:
         if not whole and isinstance(batches, EvalBatches):
             batches = batches.capped(self.config.eval_tokens)
         result = evaluate(
-            self.model, batches, device=self.device, dtype=self.dtype, bytes_per_token=self.bytes_per_token
+            self.model,
+            batches,
+            device=self.device,
+            dtype=self.dtype,
+            bytes_per_token=self.bytes_per_token,
+            world=self.world,
         )
         if not whole:
             self.last_eval = (self.now.step, result)
@@ -213,7 +229,10 @@ class Trainer:
         self.now.sampled_at = self._time[0]
         if self.tokenizer is None or not self.config.prompts:
             return []
-        texts = sample_for(self.model, self.tokenizer, self.config)
+        model = readable(self.model, self.world)
+        if model is None:  # rank 0 writes them
+            return []
+        texts = sample_for(model, self.tokenizer, self.config)
         now = {"step": self.now.step, "elapsed": self.now.elapsed}
         rows = [{**now, "prompt": p, "text": t} for p, t in zip(self.config.prompts, texts, strict=True)]
         for row in rows:
@@ -221,31 +240,12 @@ class Trainer:
         self.journal.call("on_sample", self, rows)
         return rows
 
-    def save(self) -> Path | None:
-        """Write a checkpoint of this moment. Raises RunFailure if the disk refuses; older ones stay good."""
+    def save(self) -> None:
+        """Write a checkpoint of this moment, or begin to (`save_async`). What a failure does: `saving`."""
         self.now.saved_at = self._time[0]
-        if self.checkpoint_dir is None:
-            return None
-        best = self._is_best()
-        try:
-            self.saved = save_checkpoint(
-                self.checkpoint_dir,
-                self.now.step,
-                save_model=self.model.save_pretrained,  # type: ignore[arg-type]
-                state=self.state_dict(),
-                tokenizer=self.tokenizer,
-                best=best,
-                keep_last=self.config.keep_last,
-            )
-        except OSError as error:
-            kept = f"{self.saved.name} is intact" if self.saved else "there is no earlier checkpoint"
-            raise RunFailure(
-                f"cannot save step {self.now.step} in {self.checkpoint_dir} ({one_line(error)}): {kept}; "
-                "free some space, then go on with --resume"
-            ) from error
-        self.saved_step = self.now.step
-        self.journal.call("on_save", self, self.saved)
-        return self.saved
+        score = self._score()
+        if self.checkpoint_dir is not None:
+            self.saver.save(self.checkpoint_dir, score)
 
     # ---------------------------------------------------------------- state
 
@@ -262,18 +262,24 @@ class Trainer:
     @contextlib.contextmanager
     def _prepared(self) -> Iterator[None]:
         """Inside: the run folder is ours, fast fp32 is on, the clock runs, and an error is told to callbacks."""
+        lock_note = None
+        self.checkpoint_dir = self.world.tell(self.checkpoint_dir)  # all ranks take part in saving
         with contextlib.ExitStack() as stack:
             if self.run is not None:
-                stack.enter_context(run_lock(self.run.path))
-            if self.checkpoint_dir is not None:
+                lock_note = stack.enter_context(run_lock(self.run.path))
+            if self.checkpoint_dir is not None and self.world.is_main:
                 remove_left_overs(self.checkpoint_dir)
+            stack.callback(self.saver.close)  # before the lock is given back
             on_cpu = self.device.type == "cpu"
             stack.enter_context(exact_fast_matmul(self.config.exact_fast_matmul and on_cpu))
+            sharded = self.config.strategy == "fsdp" and self.world.size > 1
+            plain = on_cpu and not self.config.compile and not sharded
+            stack.enter_context(fast_loss(self.model, self.config.fast_loss and plain))
             stack.enter_context(checkpointed_blocks(self.model, self.config.activation_checkpointing))
             stack.enter_context(deterministic(self.config.deterministic))
             self._clock = time.perf_counter()
             self.throughput.begin(self._look_at_the_clock(), self._time[0])
-            for note in (self.resume_note, self.throughput.note):
+            for note in (lock_note, self.resume_note, self.throughput.note):
                 if note:
                     self.journal.log(note)
             try:
@@ -336,6 +342,13 @@ class Trainer:
         step = self.now.step
         return (steps > 0 and step % steps == 0) or self.budget.crosses(step, epochs)
 
+    def _measures_this_step(self) -> bool:
+        """Whether the step under way will be logged (but for the last of a budget of minutes, which nobody knows)."""
+        every, step = self.config.log_every, self.now.step + 1
+        return self.config.log_update_ratio and (
+            step == self.budget.steps or (every > 0 and step % every == 0)
+        )
+
     def _sample_time(self) -> bool:
         seconds = self.config.sample_seconds
         return seconds > 0 and self._time[0] - self.now.sampled_at >= seconds
@@ -359,6 +372,7 @@ class Trainer:
             figures["loss_scale"] = self.scaler.scale
         figures["skipped"] = self.now.skipped_nonfinite + self.now.skipped_empty
         line = {"loss": loss, "lr": lr, "grad_norm": norm, "tokens": self.now.tokens, **figures}
+        line |= self.update_ratio.take()
         self._metric(split="train", **line)
         self.journal.call("on_log", self, {"step": self.now.step, **line})
 
@@ -366,14 +380,12 @@ class Trainer:
         epoch = getattr(self.train_batches, "epoch", 0)
         self.journal.metric(**{"step": self.now.step, "epoch": epoch, "elapsed": self.elapsed(), **fields})
 
-    def _is_best(self) -> bool:
-        """Whether this step's own evaluation is the best so far; only a saved step can be `best`."""
+    def _score(self) -> float | None:
+        """This step's own validation loss, if it has one: only a saved step can be `best`."""
         if self.last_eval is None or self.last_eval[0] != self.now.step:
-            return False
-        if self.last_eval[1].loss >= self.now.best_loss:
-            return False
-        self.now.best_loss = self.last_eval[1].loss
-        return True
+            return None
+        self.now.best_loss = min(self.now.best_loss, self.last_eval[1].loss)
+        return self.last_eval[1].loss
 
     def _finish(self) -> TrainResult:
         """The final evaluation (outside the time budget), unless the run was stopped."""
@@ -384,6 +396,7 @@ class Trainer:
         if not stopped:
             whole = isinstance(self.val_batches, EvalBatches) and self.config.eval_tokens is not None
             val = self.last_eval[1] if self.last_eval and not whole else self.evaluate(whole=True)
+        self.saver.finish()  # the disk had the time of that evaluation
         return TrainResult.of(
             now, val, loss=self.last_loss, saved=self.saved, stopped=self.stop.reason if stopped else None
         )
