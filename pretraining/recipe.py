@@ -21,16 +21,17 @@ from pretraining.checkpoints import Checkpoint, load_checkpoint
 from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import EvalBatches, count_bytes_per_token
 from pretraining.prepared_data import PreparedData, encode_documents, need_validation
-from pretraining.pretrain_config import PretrainConfig
+from pretraining.pretrain_config import SPECIAL_TOKENS, PretrainConfig
 from pretraining.registries import find_own, own_documents
 from pretraining.run_state import TrainResult
 from pretraining.shard_data import is_shard_folder, open_shard_data
+from pretraining.starting_points import Source, find_start, open_fork
 from pretraining.streaming_data import open_stream_data
 from pretraining.trainer import Trainer
 from utils.config import to_dict
 from utils.device import pick_device
 from utils.errors import UserError
-from utils.runs import Run, find_run
+from utils.runs import Run
 from utils.seeding import set_seed
 from utils.tracking import MultiSink, SinkOptions, open_sinks
 from working_with_text_data.byte_tokenizer import ByteTokenizer
@@ -39,7 +40,6 @@ from working_with_text_data.repeats import WithRepeats
 from working_with_text_data.splitting import Split, split_documents
 from working_with_text_data.tokenizer import load_tokenizer
 
-SPECIAL_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>")
 STAGE = "pretrain"
 
 
@@ -107,25 +107,36 @@ def train(
     config: PretrainConfig,
     *,
     resume: str | Path | None = None,
+    fork: str | Path | None = None,
     run_id: str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Run the whole recipe; the run's status afterwards is complete or stopped, its `result` in run.json.
 
-    `resume` names a run ("last", an id or a path) to go on with; `config` is then that run's, with changes.
-    A new run may be given its name, `run_id`.
+    `resume` names a run to go on with ("last", an id or a path, also ID@best or ID@500); `config` is then that
+    run's, with changes. `fork` names weights to begin a new run with (`starting_points`). A new run may be given its
+    name, `run_id`.
     Raises UserError for bad input, before a run folder exists, and RunFailure for what goes wrong later.
     """
-    tokenizer, going_on = None, None
+    tokenizer, going_on, source = None, None, None
+    if resume is not None and fork is not None:
+        raise UserError("--resume goes on with a run and --fork begins a new one: give one of them")
     if resume is not None:
-        run = find_run(resume, stage=STAGE, root=config.runs)
-        checkpoint = load_checkpoint(run)
+        run, which = find_start(resume, stage=STAGE, root=config.runs)
+        checkpoint = load_checkpoint(run, which)
         tokenizer = load_tokenizer(checkpoint.path / "tokenizer.json")
         going_on = (run, checkpoint)
+    if fork is not None:
+        source = open_fork(fork, root=config.runs, n_head=config.model.get("n_head"))
+        config, tokenizer = source.recipe(config), source.tokenizer
     pick_device(config.device)  # a missing GPU is better known before the tokenizer is trained
     data = prepare_data(config, tokenizer=tokenizer)
+    if source is not None:
+        source.check_vocabulary(data.tokenizer)
     model = make_model(config, data.tokenizer.vocab_size)
-    return fit(config, data, model, run_id=run_id, going_on=going_on, callbacks=callbacks)
+    if source is not None:
+        source.give_weights(model)
+    return fit(config, data, model, run_id=run_id, going_on=going_on, source=source, callbacks=callbacks)
 
 
 def fit(
@@ -135,9 +146,13 @@ def fit(
     *,
     run_id: str | None = None,
     going_on: tuple[Run, Checkpoint] | None = None,
+    source: Source | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
-    """Train `model` on prepared data in a run of its own (named `run_id`), or go on with an earlier run."""
+    """Train `model` on prepared data in a run of its own (named `run_id`), or go on with an earlier run.
+
+    `source` is where the model's weights came from, if not from a generator; run.json keeps it.
+    """
     block = model.config.block_size
     trainer = Trainer(
         model,
@@ -150,6 +165,8 @@ def fit(
     )
     if going_on is None:
         inputs = {"data": data.origin(config), **data.identity(), "split": data.report}
+        if source is not None:
+            inputs["fork"] = source.provenance
         run = Run.create(STAGE, to_dict(config), root=config.runs, inputs=inputs, run_id=run_id)
     else:
         run, checkpoint = going_on

@@ -4,6 +4,7 @@
     python -m pretraining.train --preset laptop data=book.txt
     python -m pretraining.train --config pretraining/configs/laptop.yaml data=book.txt lr=2e-3 model.n_layer=6
     python -m pretraining.train --resume last
+    python -m pretraining.train --fork last@best data=book.txt lr=3e-4
 
 Ctrl-C finishes the step, saves, and says how to go on (exit code 130).
 
@@ -27,10 +28,7 @@ from utils.errors import UserError, closest, did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
 ALIASES = {
-    **{
-        f"--{name}": name
-        for name in ("data", "steps", "minutes", "epochs", "batch_size", "grad_accum")
-    },
+    **{f"--{name}": name for name in ("data", "steps", "minutes", "epochs", "batch_size", "grad_accum")},
     **{f"--{name}": name for name in ("optimizer", "lr", "schedule", "warmup", "dtype", "device", "seed")},
     **{f"--{name}": name for name in ("tokenizer", "vocab_size", "runs")},
     "--model": "preset",
@@ -84,7 +82,16 @@ def _own_flags(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE",
         help=f"a recipe of this chapter: {', '.join(recipes())}",
     )
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run: last, an id or a path")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run: last, best, a step, an id or a path, ID@best, ID@500",
+    )
+    parser.add_argument(
+        "--fork",
+        metavar="RUN",
+        help="begin a new run with the weights of one, or of assets, gpt2, a .pth, a folder",
+    )
     parser.add_argument("--quiet", action="store_true", help="print only the result")
     for name in MODEL_FLAGS:
         spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
@@ -104,6 +111,26 @@ def as_overrides(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def saved_config(resume: str | None, fork: str | None, runs: str | None) -> dict[str, Any]:
+    """The config of the run to go on with, or that of the parent without what described it; else nothing."""
+    from pretraining.starting_points import STAGE, find_start
+
+    if resume is not None:
+        return find_start(resume, root=runs)[0].meta["config"]
+    if fork is None:
+        return {}
+    try:
+        parent = find_start(fork, stage=None, root=runs)[0]
+    except UserError:
+        return {}  # weights that no run of ours has made
+    described = ("name", "version", "parent", "created")
+    return (
+        {k: v for k, v in parent.meta["config"].items() if k not in described}
+        if parent.stage == STAGE
+        else {}
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse, train, say what came out and what to do next. Returns the exit code."""
     from pretraining.config import PretrainConfig
@@ -120,16 +147,13 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(BOTH)
     shape = [f"model.{n}={v}" for n in MODEL_FLAGS if (v := getattr(options, f"model_{n}")) is not None]
     overrides = [*options.overrides, *shape]
-    if options.resume is not None:
-        from utils.runs import find_run
-
-        if options.config is not None:
-            raise UserError(
-                "--resume takes the run's own config: leave --config out and change keys with key=value"
-            )
-        saved = find_run(options.resume, stage="pretrain", root=config.runs).meta["config"]
-        overrides = [*as_overrides(saved), *overrides]
-    if shape or options.resume is not None:
+    if options.resume is not None and options.config is not None:
+        raise UserError(
+            "--resume takes the run's own config: leave --config out and change keys with key=value"
+        )
+    saved = saved_config(options.resume, options.fork if options.config is None else None, config.runs)
+    overrides = [*as_overrides(saved), *overrides]
+    if shape or saved:
         config = load_config(PretrainConfig, options.config, overrides)
 
     from pretraining.progress import ProgressBar
@@ -139,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     keep_freed_memory()
     bar = None if options.quiet else ProgressBar()
     try:
-        run = train(config, resume=options.resume, callbacks=[bar] if bar else [])
+        run = train(config, resume=options.resume, fork=options.fork, callbacks=[bar] if bar else [])
     finally:
         if bar is not None:
             bar.close()

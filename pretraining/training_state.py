@@ -1,8 +1,9 @@
-"""What a training run consists of at one moment, and how to go on from it: collect, restore, fork.
+"""What a training run consists of at one moment, and how to go on from it: collect, restore.
 
 Besides the weights, a later step depends on the optimizer's state, the loss scale, every random generator, the
 place in the data, and the counts (a budget of minutes needs the time used). All of it is in a checkpoint; leave one
-out and the resumed run is another run (law LP1, which puts each omission back and sees it caught).
+out and the resumed run is another run (law LP1, which puts each omission back and sees it caught). Weights alone:
+`starting_points`.
 Notebook 06 of this chapter.
 """
 
@@ -107,11 +108,3 @@ def restore_generators(world: World, state: dict[str, Any], step: int) -> None:
         restore_rng(saved[world.rank])
     else:
         set_seed(world.seed(state["config"]["seed"] + 1_000_003 * step))
-
-
-def fork(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Begin a new run from the weights of `checkpoint` and nothing else: step 0, fresh optimizer, own data."""
-    load_into(trainer.model, checkpoint.path)
-    trainer.resume_note = f"weights of {checkpoint.path}" + (
-        f" ({checkpoint.fallback})" if checkpoint.fallback else ""
-    )
