@@ -10,7 +10,6 @@ Notebook 01 of this chapter.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,31 +19,28 @@ from typing import Any
 from torch import nn
 
 from pretraining import training_state
-from pretraining.activation_checkpointing import checkpointed_blocks
 from pretraining.budget import Budget
 from pretraining.callbacks import Callback
-from pretraining.checkpoints import Checkpoint, remove_left_overs
+from pretraining.checkpoints import Checkpoint
 from pretraining.compiling import compile_model
 from pretraining.config import TrainConfig
 from pretraining.distributed import SINGLE, World, readable
 from pretraining.evaluation import EvalBatches, EvalResult, evaluate
-from pretraining.fast_loss import fast_loss
 from pretraining.gradients import Batch, accumulate, clip_gradients
 from pretraining.journal import Journal
 from pretraining.objectives import with_objective
 from pretraining.optimizers import build_optimizer, trainable
 from pretraining.precision import LossScaler, training_dtype
-from pretraining.run_lock import run_lock
 from pretraining.run_state import Progress, TrainResult
 from pretraining.samples import sample_for
 from pretraining.saving import Saver
 from pretraining.stopping import StopRequest
+from pretraining.surroundings import surroundings
 from pretraining.throughput import Throughput
 from pretraining.update_ratio import UpdateRatio
-from utils.device import exact_fast_matmul
 from utils.errors import RunFailure, UserError
 from utils.runs import Run
-from utils.seeding import deterministic, set_seed
+from utils.seeding import set_seed
 
 MAX_BAD_STEPS = 50  # so many non-finite steps in a row are a diverged run, not an accident
 
@@ -139,7 +135,7 @@ class Trainer:
         config, now = self.config, self.now
         if now.step == 0:
             set_seed(self.world.seed(config.seed))
-        with self._prepared(), self.stop:
+        with surroundings(self), self.stop:
             self.journal.call("on_fit_start", self)
             batches = iter(self.train_batches)
             self.model.train()
@@ -169,7 +165,7 @@ class Trainer:
                 now.step += 1
                 self.throughput.count(now, micro_batches, time.perf_counter() - started)
 
-                done = self._look_at_the_clock() >= 1.0
+                done = self.look_at_the_clock() >= 1.0
                 self.journal.call("on_step_end", self, self._record(loss, norm, lr, tokens))
                 if done or self._due(config.log_every):
                     self._log(norm, lr)
@@ -180,7 +176,7 @@ class Trainer:
                 if done or self._due(config.save_every, config.save_epochs) or self._save_time():
                     self.save()
                 self.saver.look()
-                self._look_at_the_clock()
+                self.look_at_the_clock()
             if now.step and self.world.any(
                 self.saved_step != now.step
             ):  # asked to stop: nothing learned is lost
@@ -200,6 +196,15 @@ class Trainer:
             self.now.elapsed += time_now - self._clock
             self._clock = time_now
         return self.now.elapsed
+
+    def start_clock(self) -> None:
+        """Count wall time from now on."""
+        self._clock = time.perf_counter()
+
+    def stop_clock(self) -> None:
+        """Count what went by, and nothing after it."""
+        self.elapsed()
+        self._clock = None
 
     # ---------------------------------------------------------------- what stands around a step
 
@@ -259,38 +264,6 @@ class Trainer:
 
     # ---------------------------------------------------------------- small parts, in the order of use
 
-    @contextlib.contextmanager
-    def _prepared(self) -> Iterator[None]:
-        """Inside: the run folder is ours, fast fp32 is on, the clock runs, and an error is told to callbacks."""
-        lock_note = None
-        self.checkpoint_dir = self.world.tell(self.checkpoint_dir)  # all ranks take part in saving
-        with contextlib.ExitStack() as stack:
-            if self.run is not None:
-                lock_note = stack.enter_context(run_lock(self.run.path))
-            if self.checkpoint_dir is not None and self.world.is_main:
-                remove_left_overs(self.checkpoint_dir)
-            stack.callback(self.saver.close)  # before the lock is given back
-            on_cpu = self.device.type == "cpu"
-            stack.enter_context(exact_fast_matmul(self.config.exact_fast_matmul and on_cpu))
-            sharded = self.config.strategy == "fsdp" and self.world.size > 1
-            plain = on_cpu and not self.config.compile and not sharded
-            stack.enter_context(fast_loss(self.model, self.config.fast_loss and plain))
-            stack.enter_context(checkpointed_blocks(self.model, self.config.activation_checkpointing))
-            stack.enter_context(deterministic(self.config.deterministic))
-            self._clock = time.perf_counter()
-            self.throughput.begin(self._look_at_the_clock(), self._time[0])
-            for note in (lock_note, self.resume_note, self.throughput.note):
-                if note:
-                    self.journal.log(note)
-            try:
-                yield
-            except BaseException as error:
-                self.journal.call("on_exception", self, error)
-                raise
-            finally:
-                self.elapsed()
-                self._clock = None
-
     def _set_learning_rate(self) -> float:
         """Scale each group's peak rate by the schedule; returns the first group's rate."""
         factor = self.budget.lr_factor(self.progress())
@@ -298,7 +271,7 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
         return self.optimizer.param_groups[0]["lr"]
 
-    def _look_at_the_clock(self) -> float:
+    def look_at_the_clock(self) -> float:
         """Take the time, the same for all ranks (rank 0's); returns the progress made of it."""
         elapsed = self.world.from_main(self.elapsed())
         self._time = (elapsed, self.budget.progress(self.now.step, elapsed))
@@ -390,8 +363,7 @@ class Trainer:
     def _finish(self) -> TrainResult:
         """The final evaluation (outside the time budget), unless the run was stopped."""
         now, stopped = self.now, self.stop.requested and self.progress() < 1.0
-        self.elapsed()
-        self._clock = None
+        self.stop_clock()
         val = None
         if not stopped:
             whole = isinstance(self.val_batches, EvalBatches) and self.config.eval_tokens is not None
