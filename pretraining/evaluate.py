@@ -38,7 +38,9 @@ class EvaluateConfig:
     """What to judge, and on what."""
 
     data: str | None = _key(None, "a corpus, text or shard folder; null: what the run was trained on")
-    split: str | None = _key(None, "train, val, test or all; null: val of the run's own data, all of other text")
+    split: str | None = _key(
+        None, "train, val, test or all; null: val of the run's own data, all of other text"
+    )
     by: str | None = _key(None, "source, or a field of the documents' meta: one row for each value")
     max_documents: int | None = _key(None, "take at most so many documents of data")
     max_tokens: int | None = _key(100_000, "predictions of each split or source; null: all")
@@ -84,7 +86,9 @@ def evaluate_model(model: str, config: EvaluateConfig, *, root: str | Path | Non
     device = pick_device(config.device)
     loaded = load_model(_checkpoint(model, root), device=device, root=None if root is None else Path(root))
     if loaded.tokenizer is None:
-        raise UserError(f"{loaded.path} has no tokenizer: evaluation needs the one that the model was trained with")
+        raise UserError(
+            f"{loaded.path} has no tokenizer: evaluation needs the one that the model was trained with"
+        )
     block_size = loaded.config.block_size if config.block_size is None else config.block_size
     if block_size > loaded.config.block_size:
         raise UserError(
@@ -121,7 +125,9 @@ def _checkpoint(model: str, root: str | Path | None) -> str | Path:
     if which.isdigit():
         folder = folder / f"step_{int(which):06d}"
     elif which in ("best", "last"):
-        folder = folder / (folder / which).read_text().strip() if (folder / which).is_file() else folder / which
+        folder = (
+            folder / (folder / which).read_text().strip() if (folder / which).is_file() else folder / which
+        )
     else:
         raise UserError(f"{model}: after @ comes best, last or the number of a step, not {which!r}")
     return find_checkpoint(folder)
@@ -203,7 +209,9 @@ def _chosen(sides: Mapping[str, Any], wanted: str, source: str) -> dict[str, Any
     if wanted == "all":
         return dict(sides)
     if wanted not in sides:
-        raise UserError(f"split is {wanted}, but {source} has {', '.join(sides)} only: choose one, or split=all")
+        raise UserError(
+            f"split is {wanted}, but {source} has {', '.join(sides)} only: choose one, or split=all"
+        )
     return {wanted: sides[wanted]}
 
 
@@ -254,7 +262,13 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m pretraining.evaluate",
         description=(__doc__ or "").split("\n\n")[0],
         positional={"model?": "last, best, a run, RUN@best, RUN@STEP, a checkpoint folder or assets (last)"},
-        aliases={"--data": "data", "--split": "split", "--by": "by", "--max_tokens": "max_tokens", "--json": "json"},
+        aliases={
+            "--data": "data",
+            "--split": "split",
+            "--by": "by",
+            "--max_tokens": "max_tokens",
+            "--json": "json",
+        },
         configure=lambda parser: parser.add_argument("--runs", metavar="DIR", help="where runs are"),
     )
     model = options.model or "last"

@@ -13,9 +13,7 @@ from typing import Any
 from pretraining.config import TrainConfig, _key, _need
 from utils.tracking import check_sinks
 
-
-def _mapping(help: str) -> Any:
-    return field(default_factory=dict, metadata={"help": help})
+SPECIAL_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>")  # of a tokenizer trained here
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,9 @@ class PretrainConfig(TrainConfig):
     """`TrainConfig` plus text, tokenizer and model: all that `python -m pretraining.train` takes."""
 
     data: str = _key("storyland", "a corpus (storyland, pydoc), a file or folder of text, or a shard folder")
-    data_options: dict[str, Any] = _mapping("of a named corpus: data_options.n_bytes=1000000")
+    data_options: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "of a named corpus: data_options.n_bytes=1000000"}
+    )
     max_documents: int | None = _key(None, "take at most so many documents")
     val_fraction: float = _key(0.05, "share of the documents kept for validation (not for shards)")
     data_seed: int = _key(0, "of the corpus and of its split")
@@ -35,7 +35,9 @@ class PretrainConfig(TrainConfig):
     )
     vocab_size: int = _key(2048, "tokenizer=bpe: size of its vocabulary")
     preset: str = _key("storyteller", "the model's shape, a key of gpt_model.PRESETS")
-    model: dict[str, Any] = _mapping("what to change in the preset: model.n_layer=8")
+    model: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "what to change in the preset: model.n_layer=8"}
+    )
     copy_first: int = _key(0, "a warm-up in copying: the first so many batches repeat a few tokens")
     copy_every: int = _key(6, "after it, each so-many-th batch repeats")
     copy_until: int = _key(0, "up to this batch; 0 for no warm-up at all")
@@ -67,5 +69,7 @@ class PretrainConfig(TrainConfig):
         always = "the 256 bytes are always in it"
         _need(self.vocab_size >= 256, "vocab_size", self.vocab_size, always, "set vocab_size=2048")
         modes = "wandb knows auto, online and offline"
-        _need(self.track_mode in ("auto", "online", "offline"), "track_mode", self.track_mode, modes, "set auto")
+        _need(
+            self.track_mode in ("auto", "online", "offline"), "track_mode", self.track_mode, modes, "set auto"
+        )
         check_sinks(self.track)

@@ -19,6 +19,7 @@ from gpt_model.gpt import GPT
 from pretraining.callbacks import Callback
 from pretraining.checkpoints import Checkpoint, load_checkpoint
 from pretraining.distributed import SINGLE, World
+from pretraining.elastic import launch_id
 from pretraining.evaluation import EvalBatches, count_bytes_per_token
 from pretraining.prepared_data import PreparedData, encode_documents, need_validation
 from pretraining.pretrain_config import SPECIAL_TOKENS, PretrainConfig
@@ -110,12 +111,13 @@ def train(
     fork: str | Path | None = None,
     run_id: str | None = None,
     callbacks: Sequence[Callback] = (),
+    world: World = SINGLE,
 ) -> Run:
     """Run the whole recipe; the run's status afterwards is complete or stopped, its `result` in run.json.
 
     `resume` names a run to go on with ("last", an id or a path, also ID@best or ID@500); `config` is then that
     run's, with changes. `fork` names weights to begin a new run with (`starting_points`). A new run may be given its
-    name, `run_id`.
+    name, `run_id`. Of several processes (`world`) each calls this alike; rank 0 writes, all get the run.
     Raises UserError for bad input, before a run folder exists, and RunFailure for what goes wrong later.
     """
     tokenizer, going_on, source = None, None, None
@@ -136,7 +138,9 @@ def train(
     model = make_model(config, data.tokenizer.vocab_size)
     if source is not None:
         source.give_weights(model)
-    return fit(config, data, model, run_id=run_id, going_on=going_on, source=source, callbacks=callbacks)
+    return fit(
+        config, data, model, run_id=run_id, going_on=going_on, source=source, callbacks=callbacks, world=world
+    )
 
 
 def fit(
@@ -148,6 +152,7 @@ def fit(
     going_on: tuple[Run, Checkpoint] | None = None,
     source: Source | None = None,
     callbacks: Sequence[Callback] = (),
+    world: World = SINGLE,
 ) -> Run:
     """Train `model` on prepared data in a run of its own (named `run_id`), or go on with an earlier run.
 
@@ -157,27 +162,37 @@ def fit(
     trainer = Trainer(
         model,
         config,
-        make_batches(config, data, block),
-        val_batches=EvalBatches(data.val, block, config.batch_size),
+        make_batches(config, data, block, world),
+        val_batches=EvalBatches(data.val, block, world.share_of(config.batch_size)),
         tokenizer=data.tokenizer,
-        callbacks=callbacks,
+        callbacks=callbacks if world.is_main else (),
         bytes_per_token=data.bytes_per_token,
+        world=world,
     )
+    if world.size > 1 and len({str(identity) for identity in world.gather(data.identity())}) > 1:
+        raise UserError("the processes read different data: give all machines the same files and settings")
+    if going_on is not None:
+        _same_data(going_on[0], data)
+        trainer.resume(going_on[1])
+    if not world.is_main:
+        trainer.fit()
+        return Run(*world.tell(None))
     if going_on is None:
         inputs = {"data": data.origin(config), **data.identity(), "split": data.report}
         if source is not None:
             inputs["fork"] = source.provenance
         run = Run.create(STAGE, to_dict(config), root=config.runs, inputs=inputs, run_id=run_id)
     else:
-        run, checkpoint = going_on
-        _same_data(run, data)
-        trainer.resume(checkpoint)
+        run = going_on[0]
         run.resume()
         run.meta["config"] = to_dict(config)
+    if (launch := launch_id()) is not None:
+        run.note(launch=launch)
     with run, closing(open_tracking(config, run)) as sinks:
         trainer.record_in(run, [sinks])
         result = trainer.fit()
         _conclude(run, result, data)
+    world.tell((run.path, run.meta))
     return run
 
 

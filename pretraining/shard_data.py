@@ -55,7 +55,9 @@ def open_shard_data(config: PretrainConfig, tokenizer: Any = None) -> ShardData:
     """
     folder = Path(config.data).expanduser()
     if config.max_documents is not None:
-        raise UserError(f"max_documents is {config.max_documents}, but {folder} holds finished shards: leave it out")
+        raise UserError(
+            f"max_documents is {config.max_documents}, but {folder} holds finished shards: leave it out"
+        )
     if config.streaming:
         raise UserError(f"streaming=true, but {folder} holds finished shards, which are mapped: leave it out")
     meta = read_meta(folder)
@@ -70,14 +72,18 @@ def open_shard_data(config: PretrainConfig, tokenizer: Any = None) -> ShardData:
     train, val = (open_shards(folder, split, tokenizer_sha256=sha) for split in ("train", "val"))
     need_validation(val, str(folder))
     sums = {split: _sum(meta["splits"][split]["shards"]) for split in ("train", "val")}
-    return ShardData(tokenizer, train, val, count_bytes_per_token(tokenizer, val), meta.get("split", {}), sums)
+    return ShardData(
+        tokenizer, train, val, count_bytes_per_token(tokenizer, val), meta.get("split", {}), sums
+    )
 
 
 def shard_tokenizer(folder: Path) -> Any:
     """The tokenizer that lies beside the shards it made. Raises UserError when there is none."""
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise UserError(f"{folder} has no tokenizer.json: name the tokenizer that made it with tokenizer=FILE")
+        raise UserError(
+            f"{folder} has no tokenizer.json: name the tokenizer that made it with tokenizer=FILE"
+        )
     return load_tokenizer(str(path))
 
 

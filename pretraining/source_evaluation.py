@@ -87,7 +87,9 @@ def evaluate_parts(
     results = {}
     for name, tokens in parts.items():
         if len(tokens) < 2:
-            raise UserError(f"{name} has {len(tokens)} tokens, but 2 are needed: give more text, or leave it out")
+            raise UserError(
+                f"{name} has {len(tokens)} tokens, but 2 are needed: give more text, or leave it out"
+            )
         batches = EvalBatches(tokens, block_size, batch_size, max_tokens)
         asked = np.asarray(tokens[1 : batches.predictions + 1]).astype(np.int64)
         vocab_size = getattr(getattr(model, "config", None), "vocab_size", None)

@@ -23,6 +23,7 @@ from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import count_bytes_per_token
 from pretraining.prepared_data import PreparedData, encode_documents, need_validation
 from pretraining.pretrain_config import PretrainConfig
+from pretraining.registries import find_own, own_documents
 from utils.errors import UserError
 from working_with_text_data.documents import Document, iter_documents
 from working_with_text_data.prefetch import Prefetcher
@@ -68,7 +69,7 @@ class OneSide:
                 yield document
 
     def side_of(self, document: Document | str) -> str:
-        """"train" or "val": a pure function of the text and the seed."""
+        """ "train" or "val": a pure function of the text and the seed."""
         text = document if isinstance(document, str) else document.text
         return assign(document_hash(text), val_fraction=self.val_fraction, seed=self.seed)
 
@@ -113,6 +114,8 @@ def open_source(config: PretrainConfig, *, repeat: bool = True) -> Source:
     Files are parts in an order of their own each epoch; what the Hub streams goes on by its own row numbers;
     anything else (a generated corpus, the first `max_documents`) is read over to where a resumed run stands.
     """
+    if (own := find_own("data", config.data)) is not None:
+        return DocumentStream([partial(own_documents, own, config)], repeat=repeat)
     hub = _on_the_hub(config)
     if hub is not None:
         return Endless(hub) if repeat else hub

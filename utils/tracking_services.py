@@ -81,7 +81,9 @@ class WandbSink:
                 raise
             self._explain(one_line(error))
             self._run = self._open("offline")
-        self._run.define_metric("step")  # our own step as the axis: W&B's must never go back, a resumed one does
+        self._run.define_metric(
+            "step"
+        )  # our own step as the axis: W&B's must never go back, a resumed one does
         self._run.define_metric("*", step_metric="step")
 
     def _open(self, mode: str) -> Any:
@@ -102,7 +104,9 @@ class WandbSink:
 
     def _explain(self, why: str) -> None:
         kept = self._options.folder / "wandb"
-        self._options.warn(f"wandb: {why}; records stay in {kept}, `wandb sync {kept}/offline-run-*` sends them")
+        self._options.warn(
+            f"wandb: {why}; records stay in {kept}, `wandb sync {kept}/offline-run-*` sends them"
+        )
 
     def log(self, record: dict[str, Any]) -> None:
         """Queue the record; W&B sends it from a process of its own."""

@@ -107,9 +107,9 @@ def check_bits_per_byte_count_the_predicted_text() -> None:
         losses = token_losses(model, tokens, BLOCK)[:cap]
         text = tokenizer.decode_bytes([i for i in tokens[1 : len(losses) + 1].tolist() if i != end])
         expected = sum(losses) / math.log(2) / len(text)
-        assert found.bits_per_byte is not None and math.isclose(found.bits_per_byte, expected, rel_tol=1e-6), (
-            f"cap {cap}: {found.bits_per_byte} bits per byte, but {len(text)} bytes were predicted: {expected}"
-        )
+        assert found.bits_per_byte is not None and math.isclose(
+            found.bits_per_byte, expected, rel_tol=1e-6
+        ), f"cap {cap}: {found.bits_per_byte} bits per byte, but {len(text)} bytes were predicted: {expected}"
 
 
 def check_perplexity_does_not_overflow() -> None:

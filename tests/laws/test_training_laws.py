@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,11 +19,10 @@ from training_checks import (
     tiny_trainer,
 )
 
-from pretraining.config import PretrainConfig, TrainConfig
+from pretraining.config import TrainConfig
 from pretraining.gradients import accumulate, clip_gradients
 from pretraining.optimizers import build_optimizer, decay_groups, trainable
 from pretraining.schedules import SCHEDULES, lr_multiplier
-from utils.config import load_config
 from utils.errors import UserError
 from working_with_text_data.windows import BatchLoader
 
@@ -238,85 +236,7 @@ def test_an_infinite_gradient_skips_the_step_and_is_logged(tmp_path):
 
 # ---------------------------------------------------------------- LP12
 
-CONFIGS = sorted((Path(__file__).parents[2] / "pretraining" / "configs").glob("*.yaml"))
-SHRINK = [
-    "steps=2",
-    "minutes=null",
-    "epochs=null",
-    "batch_size=2",
-    "tokenizer=byte",
-    "log_every=1",
-    "eval_tokens=64",
-]
-SHRINK += ["sample_tokens=4", "device=cpu", "model.n_layer=1", "model.n_head=2", "model.n_embd=16"]
-SHRINK += ["model.block_size=32"]
-
-
-@pytest.fixture(scope="module")
-def small_text(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for i in range(40):
-        (folder / f"{i}.txt").write_text(
-            f"Story {i}: the fox number {i * i} met a hen. They talked and went home.\n"
-        )
-    return folder
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_every_shipped_config_loads_and_runs_two_shrunken_steps(path, small_text, tmp_path):
-    from pretraining.recipe import train
-
-    whole = load_config(PretrainConfig, path)
-    assert whole.steps or whole.minutes or whole.epochs, "a shipped config says how long it runs"
-    config = load_config(
-        PretrainConfig, path, [*SHRINK, f"data={small_text}", "max_documents=null", f"runs={tmp_path}"]
-    )
-    run = train(config)
-    assert run.status == "complete" and run.meta["result"]["step"] == 2
-
-
-def test_there_are_the_promised_configs():
-    assert {p.stem for p in CONFIGS} >= {"cpu-debug", "laptop", "storyteller"}
-
-
-@pytest.mark.parametrize("name", ["gpt2", "storyteller", "tiny", "debug"])
-def test_every_preset_runs_two_shrunken_steps(name, small_text, tmp_path):
-    from pretraining.recipe import train
-
-    shrink = [*SHRINK, f"data={small_text}", f"runs={tmp_path}", f"preset={name}"]
-    assert train(load_config(PretrainConfig, None, shrink)).status == "complete"
-
-
-@pytest.mark.parametrize(
-    ("override", "named"),
-    [
-        ("learning_rate=1e-3", "learning_rate"),
-        ("lr=fast", "lr"),
-        ("batch_size=2.5", "batch_size"),
-        ("batch_size=0", "batch_size"),
-        ("steps=-1", "steps"),
-        ("dtype=fp8", "dtype"),
-        ("min_lr=1", "min_lr"),
-        ("compile=maybe", "compile"),
-        ("optimizer=adam", "optimizer"),
-        ("preset=huge", "preset"),
-        ("model.n_layers=2", "n_layers"),
-        ("model.n_head=5", "n_head"),
-        ("data=/no/such/file.txt", "/no/such/file.txt"),
-        ("tokenizer=/no/such/tokenizer.json", "/no/such/tokenizer.json"),
-    ],
-)
-def test_bad_config_is_one_line_that_names_it_and_leaves_no_run(
-    override, named, small_text, tmp_path, capsys
-):
-    from pretraining.train import main
-    from utils.cli import run_main
-
-    arguments = [*SHRINK, f"data={small_text}", f"runs={tmp_path}", override]
-    assert run_main(main, arguments) == 2
-    error = capsys.readouterr().err.strip()
-    assert named in error and error.startswith("error: ") and "\n" not in error
-    assert not list(tmp_path.iterdir()), "a run folder was made for a run that could not begin"
+# That every shipped config and preset runs, and bad input is named: `test_recipe_laws`.
 
 
 def test_minutes_with_warmup_in_steps_is_refused():

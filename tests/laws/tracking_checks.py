@@ -67,7 +67,9 @@ def check_a_failing_sink_never_stops_training(folder: Path) -> None:
             assert rows == alone and result.status == "complete", "a failing sink changed the training"
             truth = [(r["step"], r["split"], r["loss"]) for r in run.metrics()]
             kept = [(r["step"], r["split"], r["loss"]) for r in read_jsonl(good._writer.path)]
-            assert truth and kept == truth, f"the sink beside it has {len(kept)} of {len(truth)} records, or others"
+            assert truth and kept == truth, (
+                f"the sink beside it has {len(kept)} of {len(truth)} records, or others"
+            )
             assert len(warnings) == 1, f"{len(warnings)} warnings for one broken sink: {warnings[:3]}"
 
 
