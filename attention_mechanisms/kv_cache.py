@@ -72,6 +72,7 @@ class KVCache(RaggedRows, ABC):
         self.device = torch.device(device)
         self.length = 0
         self.layers: Sequence[LayerCache] = ()
+        self.ids: IdLayer | None = None
         self._mask: Tensor | None = None  # (batch, capacity) bool, allocated when padding first appears
 
     @property
@@ -95,6 +96,27 @@ class KVCache(RaggedRows, ABC):
     def attention_mask(self) -> Tensor | None:
         """Bool (batch, length): True for a real token, False for padding; None when all are real."""
         return None if self._mask is None else self._mask[:, : self.length]
+
+    def keep_ids(self) -> None:
+        """Keep the ids of the tokens too, for a model that looks at earlier ones. Only while the cache is empty."""
+        if self.ids is not None:
+            return
+        if self.length:
+            raise UserError(
+                f"this KV cache holds {self.length} tokens without their ids, which n-gram embeddings need: "
+                "make it with model.new_cache()"
+            )
+        self.ids = IdLayer(self)
+        self.layers = [
+            *self.layers,
+            self.ids,
+        ]  # behind the others, so that it is cropped, copied and moved with them
+
+    def remember(self, ids: Tensor) -> Tensor:
+        """Store the ids (B, T) of the new tokens; return those of all tokens so far, (B, length + T)."""
+        self.keep_ids()
+        assert self.ids is not None
+        return self.ids.append(ids)
 
     def set_attention_mask(self, mask: Tensor) -> None:
         """Remember the mask (B, n) of the first n tokens; n may run ahead of `length` by the new ones."""
@@ -155,6 +177,8 @@ class KVCache(RaggedRows, ABC):
         if int(index.min()) < 0 or int(index.max()) >= self.batch:
             raise UserError(f"branch: rows {index.tolist()} but the cache has rows 0 to {self.batch - 1}")
         new = self.like(len(index))
+        if self.ids is not None:
+            new.keep_ids()
         for old_layer, new_layer in zip(self.layers, new.layers, strict=True):
             new_layer.copy_rows(old_layer, index)
         new.length = self.length
@@ -162,6 +186,25 @@ class KVCache(RaggedRows, ABC):
             with torch.inference_mode(False):
                 new._mask = self._mask[index].clone()
         return new
+
+
+class IdLayer(LayerCache):
+    """The ids of the tokens, (batch, capacity, 1) int64: beside the layers, for embeddings of several tokens."""
+
+    def __init__(self, cache: KVCache) -> None:
+        super().__init__(cache)
+        self.store = TokenStore((cache.batch, cache.capacity, 1), torch.int64, cache.device)
+
+    @property
+    def stores(self) -> tuple[TokenStore, ...]:
+        return (self.store,)
+
+    def append(self, ids: Tensor) -> Tensor:
+        """Store (B, T); return all ids so far, (B, length + T)."""
+        batch, new = ids.shape
+        self.cache.check_room(batch, new)
+        self.store.write(self.cache.length, ids[..., None])
+        return self.store.read(batch, self.cache.length + new, torch.int64)[..., 0]
 
 
 class LayerKVCache(LayerCache):

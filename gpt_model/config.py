@@ -7,7 +7,7 @@ The shapes that have names are in `presets`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -68,6 +68,8 @@ class GPTConfig:
     None has no cap.
     zero_init_out: the maps back into the stream begin at 0, so that every block begins as the identity and only
     learns to add (Zhang et al. 2019, arXiv 1901.09321). Of initialisation only: no forward pass depends on it.
+    ngram_rows: rows of the tables of pairs, triples, … of tokens that are looked up beside each token (see `ngrams`);
+    `()` is none. Caches keep the ids for it.
     attn_backend: "auto" lets `attention_mechanisms.choose_backend` decide by shape and device.
     """
 
@@ -113,6 +115,7 @@ class GPTConfig:
     qk_norm: bool = False
     logit_softcap: float | None = None
     zero_init_out: bool = False
+    ngram_rows: tuple[int, ...] = ()
     attn_backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -150,6 +153,7 @@ class GPTConfig:
             self.logit_softcap > 0 and math.isfinite(self.logit_softcap)
         ):
             raise UserError(f"logit_softcap is {self.logit_softcap}: it must be a positive number, or null")
+        self._check_ngrams()
         for name in ("qk_norm", "zero_init_out"):
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose true or false")
@@ -170,6 +174,20 @@ class GPTConfig:
     def _check_positive_int(self, name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UserError(f"{name} is {value!r}: it must be a whole number of at least 1")
+
+    def _check_ngrams(self) -> None:
+        if isinstance(self.ngram_rows, (str, int)) or not isinstance(self.ngram_rows, Sequence):
+            raise UserError(
+                f"ngram_rows is {self.ngram_rows!r}: give a list of table sizes, such as [4357, 16381]"
+            )
+        object.__setattr__(self, "ngram_rows", tuple(self.ngram_rows))  # a list, where it came from JSON
+        for rows in self.ngram_rows:
+            self._check_positive_int("ngram_rows", rows)
+            if math.gcd(rows, self.vocab_size + 1) != 1:
+                raise UserError(
+                    f"ngram_rows has {rows}, which shares a divisor with vocab_size + 1 = {self.vocab_size + 1}, so "
+                    "that older tokens would hardly count: take a prime, such as 4357, 16381 or 65521"
+                )
 
     def _check_attention(self) -> None:
         from attention_mechanisms.registry import ATTENTIONS

@@ -193,6 +193,8 @@ STEPS = (MultiHeadAttention, GroupedQueryAttention)  # the variants that `StepAt
 def why_not(model: GPT) -> str | None:
     """Why a model has no step of its own, or None."""
     kind = type(model.blocks[0].attn)
+    if model.config.ngram_rows:
+        return "its n-gram embedding looks at earlier tokens"
     if kind in STEPS:
         return None
     return f"attention {model.config.attention} ({kind.__name__}) has no step with fixed shapes"

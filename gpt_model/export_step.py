@@ -105,6 +105,11 @@ def empty_inputs(model: GPT, batch: int, capacity: int) -> tuple[Tensor, ...]:
             f"attention_sinks is {config.attention_sinks}: an exported step pads its cache on the left, where sinks "
             "would be padding; export to=hf or int8, or use a model without sinks"
         )
+    if config.ngram_rows:
+        raise UserError(
+            f"ngram_rows is {list(config.ngram_rows)}: an exported step is given one token and knows no earlier ones; "
+            "export to=int8, or use a model without n-gram embeddings"
+        )
     if not 1 <= capacity <= config.block_size or batch < 1:
         raise UserError(
             f"capacity is {capacity} and batch {batch}: give 1 to block_size {config.block_size} tokens and at "

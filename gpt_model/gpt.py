@@ -34,6 +34,7 @@ from attention_mechanisms.positions import LearnedPositions, SinusoidalPositions
 from attention_mechanisms.registry import ATTENTIONS
 from gpt_model.config import GPTConfig
 from gpt_model.feed_forward import make_feed_forward
+from gpt_model.ngrams import NgramEmbedding
 from gpt_model.norms import make_norm
 from utils.errors import UserError
 
@@ -84,6 +85,9 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
+        self.ngram_token_embedding: NgramEmbedding | None = None
+        if config.ngram_rows:
+            self.ngram_token_embedding = NgramEmbedding(config.vocab_size, config.ngram_rows, config.n_embd)
         self.position_embedding: LearnedPositions | SinusoidalPositions | None = None
         if config.position == "learned":
             self.position_embedding = LearnedPositions(config.block_size, config.n_embd)
@@ -162,6 +166,11 @@ class GPT(nn.Module):
         positions = None if attention_mask is None else positions_from_mask(attention_mask)[:, start:]
 
         x = self.token_embedding(ids)  # (B, T, n_embd)
+        if self.ngram_token_embedding is not None:
+            known = ids if cache is None else cache.remember(ids)  # (B, start + T)
+            x = x + self.ngram_token_embedding(
+                self.ngram_token_embedding.with_earlier(known, time, attention_mask)
+            ).to(x.dtype)
         if self.position_embedding is not None:
             if positions is None:
                 x = x + self.position_embedding.weight[start : start + time].to(x.dtype)
@@ -215,7 +224,10 @@ class GPT(nn.Module):
         if capacity < 1 or batch < 1:
             raise UserError(f"a KV cache needs batch and capacity of at least 1, not {batch} and {capacity}")
         variant: Any = ATTENTIONS[self.config.attention]
-        return variant.make_cache(self.config, batch, capacity, dtype or self.dtype, self.device)
+        cache = variant.make_cache(self.config, batch, capacity, dtype or self.dtype, self.device)
+        if self.ngram_token_embedding is not None:
+            cache.keep_ids()
+        return cache
 
     def num_parameters(self, non_embedding: bool = False) -> int:
         """Number of parameters, a tied head counted once; `non_embedding` leaves both tables out.
@@ -225,6 +237,8 @@ class GPT(nn.Module):
         total = sum(p.numel() for p in self.parameters())
         if non_embedding:
             total -= self.token_embedding.weight.numel()
+            if self.ngram_token_embedding is not None:
+                total -= sum(p.numel() for p in self.ngram_token_embedding.parameters())
             if isinstance(self.position_embedding, LearnedPositions):
                 total -= self.position_embedding.weight.numel()
         return total

@@ -128,7 +128,8 @@ def multiplied_parameters(config: GPTConfig) -> int:
     The position table always; the token embedding where the head is a matrix of its own.
     """
     parts = parameter_breakdown(config)
-    looked_up = parts["position embedding"] + (0 if config.tie_weights else parts["token embedding"])
+    ngrams = sum(config.ngram_rows) * config.n_embd  # among the token embeddings, and never a head
+    looked_up = parts["position embedding"] + (ngrams if config.tie_weights else parts["token embedding"])
     return sum(parts.values()) - looked_up
 
 

@@ -1,7 +1,7 @@
-"""Laws of three parts that fast recipes are made of: QK-norm, capped logits, output maps that begin at zero.
+"""Laws of parts that fast recipes are made of: QK-norm, capped logits, maps that begin at zero, n-gram embeddings.
 
 The reference for attention is a loop over heads, queries and keys in Python floats; rotation is multiplication with a
-complex number.
+complex number. That for n-grams is one Python integer for each, however large it gets.
 """
 
 from __future__ import annotations
@@ -171,3 +171,81 @@ def check_parts_train_in_bf16() -> None:
     assert gain.grad is not None and gain.grad.dtype == torch.float32 and bool(gain.grad.any()), (
         "no gradient reaches the gains"
     )
+
+
+# n-grams --------------------------------------------------------------------------------------------
+
+ROWS = (31, 101, 7)  # of pairs, triples and fours of VOCAB = 29 tokens; 30² pairs do not fit, so some collide
+
+
+def ngram_model(**fields: Any) -> GPT:
+    return build(**{"ngram_rows": ROWS, "n_head": 4, **fields})
+
+
+@torch.no_grad()
+def check_ngrams_by_hand(**fields: Any) -> None:
+    """What is added at each place: one row of each table, found by the number that the n-gram is in base V + 1."""
+    model = ngram_model(**fields)
+    seen: list[Tensor] = []
+    model.blocks[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    ids, rows = some_ids(2, 9), model.config.ngram_rows
+    model(ids)
+    table: Any = model.ngram_token_embedding
+    nobody = base = model.config.vocab_size
+    base = nobody + 1
+    for row in range(2):
+        text = [nobody] * len(rows) + ids[row].tolist()
+        for t in range(9):
+            wanted = model.token_embedding.weight[ids[row, t]].clone()
+            if model.position_embedding is not None:
+                wanted += model.position_embedding.weight[t]
+            for n, count in enumerate(rows, start=2):
+                last = text[t + len(rows) - n + 1 : t + len(rows) + 1]
+                number = sum(one * base**place for place, one in enumerate(reversed(last)))
+                wanted += table.tables[n - 2].weight[number % count]
+            assert_close(seen[0][row, t], wanted, 1e-5, (
+                f"row {row}, place {t}: not the sum of the token's vector and one row a table, that of "
+                "(Σ id[t - j] · (V + 1)^j) mod rows; before the text stands V"
+            ))  # fmt: skip
+
+
+@torch.no_grad()
+def check_ngrams_have_rows_of_their_own() -> None:
+    """A table of (V + 1)² rows gives no two pairs the same row."""
+    model = ngram_model(ngram_rows=(907,))
+    embedding: Any = model.ngram_token_embedding
+    embedding.tables[0].weight.copy_(torch.arange(907.0)[:, None].expand(-1, 16))
+    pairs = torch.cartesian_prod(torch.arange(30), torch.arange(30))
+    found = embedding(pairs)[:, 0, 0]
+    assert found.unique().numel() == 900, (
+        f"900 pairs have {found.unique().numel()} rows: they need not collide"
+    )
+
+
+@torch.no_grad()
+def check_ngrams_count(**fields: Any) -> None:
+    """Each of the earlier tokens within reach matters, and no later one does."""
+    model = ngram_model(n_layer=1, **fields)
+    for block in model.blocks:  # nothing but the embedding can tell
+        block.attn.out_proj.weight.zero_()
+    ids = some_ids(1, 9)
+    before = model(ids).logits
+    for t in range(9):
+        changed = ids.clone()
+        changed[0, t] = (ids[0, t] + 1) % 29
+        moved = (model(changed).logits != before).any(-1)[0].tolist()
+        wanted = [t <= at <= t + len(ROWS) for at in range(9)]
+        assert moved == wanted, (
+            f"token {t} moves {moved}: an n-gram holds the token and the {len(ROWS)} before it"
+        )
+
+
+def check_ngrams_learn() -> None:
+    """Only the rows that were looked up get a gradient, and the fused optimizer moves them."""
+    model = ngram_model(loud=False).train()
+    ids = some_ids(2, 5)
+    model(ids, targets=ids).loss.backward()
+    embedding: Any = model.ngram_token_embedding
+    for table in embedding.tables:
+        touched = table.weight.grad.any(-1).sum().item()
+        assert 0 < touched <= 10, f"10 n-grams moved {touched} of {table.num_embeddings} rows"

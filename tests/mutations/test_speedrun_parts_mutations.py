@@ -1,18 +1,20 @@
-"""Classic bugs of QK-norm, capped logits and zero initialisation, put back one at a time: a law must catch each."""
+"""Classic bugs of QK-norm, logit caps, zero initialisation and n-grams, put back one by one: a law must catch each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import cache_checks
 import pytest
 import speedrun_parts_checks as checks
 import torch
 import torch.nn.functional as F
+from model_checks import assert_close, feed, some_ids
 from torch import nn
 
-from attention_mechanisms import multi_head, qk_norm
-from gpt_model import gpt
+from attention_mechanisms import kv_cache, multi_head, qk_norm
+from gpt_model import gpt, ngrams
 
 Patch = pytest.MonkeyPatch
 
@@ -109,6 +111,57 @@ def zeros_that_shift_the_draw(patch: Patch) -> None:
     patch.setattr(nn.init, "normal_", lambda t, std=1.0: real(t, std=std) if std else nn.init.zeros_(t))
 
 
+def ngrams_of_the_future(patch: Patch) -> None:
+    real = ngrams.NgramEmbedding.forward
+    patch.setattr(ngrams.NgramEmbedding, "forward", lambda self, ids: real(self, ids.roll(-1, dims=1)))
+
+
+def the_order_of_an_ngram_is_lost(patch: Patch) -> None:
+    """A sum of ids: "ab" and "ba" are one pair."""
+
+    def forward(self: Any, ids: Any) -> Any:
+        time = ids.size(1) - self.reach
+        return sum(
+            table(
+                sum(ids[:, self.reach - b : self.reach - b + time] for b in range(n)) % table.num_embeddings
+            )
+            for n, table in enumerate(self.tables, start=2)
+        )
+
+    patch.setattr(ngrams.NgramEmbedding, "forward", forward)
+
+
+def ids_are_not_kept(patch: Patch) -> None:
+    """Each chunk that comes to a cache begins as if nothing had been before it."""
+    patch.setattr(kv_cache.KVCache, "remember", lambda self, ids: ids)
+
+
+def padding_is_a_token(patch: Patch) -> None:
+    real = ngrams.NgramEmbedding.with_earlier
+    patch.setattr(
+        ngrams.NgramEmbedding, "with_earlier", lambda self, ids, new, mask: real(self, ids, new, None)
+    )
+
+
+def a_branch_forgets_the_ids(patch: Patch) -> None:
+    patch.setattr(kv_cache.IdLayer, "copy_rows", lambda self, other, rows: None)
+
+
+def cached_ngrams() -> None:
+    model = checks.ngram_model()
+    ids = some_ids(2, 6)
+    hint = "earlier tokens are in the cache"
+    assert_close(feed(model, ids, (2, 1, 3), model.new_cache(2, 8)), model(ids).logits, 1e-5, hint)
+
+
+def padded_ngrams() -> None:
+    cache_checks.check_padding_through_a_cache(checks.ngram_model())
+
+
+def branched_ngrams() -> None:
+    cache_checks.check_rows_of_a_branch(checks.ngram_model())
+
+
 BUGS: list[tuple[Callable[[Patch], None], Callable[[], None], str]] = [
     (norm_after_the_rotation, checks.check_qk_norm_by_hand, "before the rotation"),
     (keys_are_not_normalised, checks.check_qk_norm_by_hand, "each head's own query and key"),
@@ -120,6 +173,13 @@ BUGS: list[tuple[Callable[[Patch], None], Callable[[], None], str]] = [
     (a_cap_in_training_only, checks.check_softcap, "forgets the cap"),
     (a_cap_in_training_only, checks.check_parts_through_a_cache, "every path caps"),
     (zeros_on_the_way_in_too, checks.check_zero_init, "begins otherwise|no gradient"),
+    (ngrams_of_the_future, checks.check_ngrams_by_hand, "before the text stands V"),
+    (ngrams_of_the_future, checks.check_ngrams_count, "an n-gram holds"),
+    (the_order_of_an_ngram_is_lost, checks.check_ngrams_by_hand, "one row a table"),
+    (the_order_of_an_ngram_is_lost, checks.check_ngrams_have_rows_of_their_own, "need not collide"),
+    (ids_are_not_kept, cached_ngrams, "in the cache"),
+    (padding_is_a_token, padded_ngrams, "padded on the left"),
+    (a_branch_forgets_the_ids, branched_ngrams, "row i of a branch"),
     (zeros_that_shift_the_draw, checks.check_zero_init, "begins otherwise"),
 ]
 
