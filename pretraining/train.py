@@ -5,6 +5,7 @@
     python -m pretraining.train --config pretraining/configs/laptop.yaml data=book.txt lr=2e-3 model.n_layer=6
     python -m pretraining.train --resume last
     python -m pretraining.train --fork last@best data=book.txt lr=3e-4
+    torchrun --standalone --nproc-per-node 2 -m pretraining.train data=storyland strategy=ddp
 
 Ctrl-C finishes the step, saves, and says how to go on (exit code 130).
 
@@ -20,11 +21,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.cli import run_main
 from utils.config import load_config, parse_args
 from utils.errors import UserError, closest, did_you_mean
+
+if TYPE_CHECKING:
+    from pretraining.config import PretrainConfig
+    from pretraining.distributed import World
 
 CONFIGS = Path(__file__).parent / "configs"
 ALIASES = {
@@ -145,6 +150,19 @@ def main(argv: list[str] | None = None) -> int:
     )
     if options.preset_file is not None and options.config != options.preset_file:
         raise UserError(BOTH)
+    from pretraining.distributed import open_world
+
+    with open_world(config.device) as world:
+        return _train(config, options, world)
+
+
+def _train(config: PretrainConfig, options: argparse.Namespace, world: World) -> int:
+    """What `main` does, in one process or in each of several. Returns the exit code."""
+    from pretraining.elastic import run_to_go_on_with
+
+    again = world.tell(run_to_go_on_with("pretrain", config.runs) if world.is_main else None)
+    if again is not None:  # torchrun has started us again: the command says how to begin, and that was done
+        options.resume, options.fork, options.config = str(again), None, None
     shape = [f"model.{n}={v}" for n in MODEL_FLAGS if (v := getattr(options, f"model_{n}")) is not None]
     overrides = [*options.overrides, *shape]
     if options.resume is not None and options.config is not None:
@@ -161,12 +179,16 @@ def main(argv: list[str] | None = None) -> int:
     from utils.device import keep_freed_memory
 
     keep_freed_memory()
-    bar = None if options.quiet else ProgressBar()
+    bar = None if options.quiet or not world.is_main else ProgressBar()
     try:
-        run = train(config, resume=options.resume, fork=options.fork, callbacks=[bar] if bar else [])
+        run = train(
+            config, resume=options.resume, fork=options.fork, callbacks=[bar] if bar else [], world=world
+        )
     finally:
         if bar is not None:
             bar.close()
+    if not world.is_main:
+        return 130 if run.meta["status"] == "stopped" else 0
     result = run.meta["result"]
     if run.status == "stopped":
         print(
