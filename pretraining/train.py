@@ -158,6 +158,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _train(config: PretrainConfig, options: argparse.Namespace, world: World) -> int:
     """What `main` does, in one process or in each of several. Returns the exit code."""
+    from pretraining.config import PretrainConfig
     from pretraining.elastic import run_to_go_on_with
 
     again = world.tell(run_to_go_on_with("pretrain", config.runs) if world.is_main else None)
