@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,9 @@ def measure(config: MemoryConfig) -> dict[str, Any]:
     if not all(torch.equal(a, b) for a, b in zip(plain, step(True), strict=True)):
         raise RunFailure("gradients differ with activation checkpointing: nothing was measured")
     del plain
-    names = {"plain": False, "checkpointed": True}
-    peaks = {name: peak_bytes(lambda wanted=wanted: step(wanted), device) for name, wanted in names.items()}
-    timed = compare(
-        {name: (lambda wanted=wanted: step(wanted)) for name, wanted in names.items()}, rounds=config.rounds
-    )
+    steps = {"plain": partial(step, False), "checkpointed": partial(step, True)}
+    peaks = {name: peak_bytes(call, device) for name, call in steps.items()}
+    timed = compare(steps, rounds=config.rounds)
     said = training_memory(shape, config.batch_size, shape.block_size)
     return {
         "goal": f"activations in at least {GOAL:g} × less memory",

@@ -52,7 +52,7 @@ def surroundings(trainer: Trainer) -> Iterator[None]:
 
 
 def _fits_fast_loss(trainer: Trainer) -> bool:
-    """On a CPU and uncompiled, with whole weights; not in fp16, whose gradients it would make before they are scaled."""
+    """On a CPU, uncompiled, with whole weights; not in fp16, whose gradients it would make before they are scaled."""
     sharded = trainer.config.strategy == "fsdp" and trainer.world.size > 1
     half = trainer.dtype == torch.float16
     return trainer.device.type == "cpu" and not (trainer.config.compile or sharded or half)

@@ -73,7 +73,9 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"{checkpoint.path}: the training batches cannot be resumed (no state_dict)")
     load_into(trainer.model, checkpoint.path)
     groups = trainer.optimizer.param_groups
-    peaks = [{k: g[k] for k in ("initial_lr", "weight_decay") if k in g} for g in groups]
+    peaks: list[dict[str, Any]] = [
+        {k: g[k] for k in ("initial_lr", "weight_decay") if k in g} for g in groups
+    ]
     saved = state["optimizer"]
     if is_sharded(trainer.model):
         from pretraining.fsdp import scattered

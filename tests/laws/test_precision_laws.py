@@ -91,12 +91,14 @@ def test_without_a_compiler_training_runs_eagerly_and_says_so(tmp_path, monkeypa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="how a compiler is found there is torch's own business")
-def test_a_missing_compiler_is_found_out_before_the_first_step(monkeypatch):
+def test_a_missing_compiler_is_found_out_before_the_first_step():
     import torch._inductor.config as inductor
 
     checks.check_compiler_question()
-    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
-    assert "C++ compiler" in str(missing_compiler(torch.device("cpu")))
+    before = missing_compiler(torch.device("cpu"))
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        assert "C++ compiler" in str(missing_compiler(torch.device("cpu")))
+    assert missing_compiler(torch.device("cpu")) == before
 
 
 def test_update_ratios_are_what_a_copy_of_all_weights_says(tmp_path):

@@ -1,7 +1,6 @@
 """Budgets, stopping, callbacks, samples, divergence: what `fit` does around its steps."""
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -9,8 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from training_checks import BASE, BLOCK, MaskedBatches, Watch, tiny_model, tiny_tokens, tiny_trainer
+from training_checks import BASE, BLOCK, MaskedBatches, Watch, tiny_tokens, tiny_trainer
 
 from pretraining import trainer as trainer_module
 from pretraining.budget import Budget
@@ -188,19 +186,3 @@ def test_batches_that_end_and_validation_that_cannot_be_repeated_are_refused():
 def test_the_final_evaluation_covers_the_whole_validation_part():
     result = tiny_trainer(replace(BASE, steps=2, eval_tokens=32)).fit()
     assert result.val is not None and result.val.tokens == EvalBatches(tiny_tokens(200), BLOCK, 4).predictions
-
-
-@pytest.mark.slow
-def test_a_compiled_run_keeps_its_names_and_its_curve(tmp_path):
-    if shutil.which("g++") is None and shutil.which("c++") is None:
-        pytest.skip("torch.compile on the CPU needs a C++ compiler")
-    losses = {}
-    for compiled in (False, True):
-        run, watch = Run.create("t", {}, root=tmp_path), Watch()
-        config = replace(BASE, steps=10, compile=compiled, prompts=[])
-        model = tiny_model(vocab_size=64, n_layer=1)
-        result = tiny_trainer(config, run=run, model=model, callbacks=(watch,)).fit()
-        losses[compiled] = [row[1] for row in watch.rows]
-        assert result.checkpoint is not None
-        assert not any("_orig_mod" in name for name in load_file(result.checkpoint / "model.safetensors"))
-    assert losses[True] == pytest.approx(losses[False], abs=1e-3)
