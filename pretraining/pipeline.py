@@ -43,6 +43,8 @@ from utils.runs import Run, runs_root
 STAGE = "pipeline"
 POLL_SECONDS = 0.05
 MODES = ("true", "false", "latest", "fresh")
+# The markers of a conversation have ids from the start, so that a finetuned model needs no new vocabulary.
+SPECIALS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>")
 FINETUNE = ("-m", "finetuning.instruction.train", "ckpt={checkpoint}", "runs={out}")
 BOOKKEEPING = (
     "log_every",
@@ -101,7 +103,7 @@ class PipelineConfig:
         root = str(runs_root(self.runs).absolute())
         text = {"input": self.input, **self.text}
         return {
-            "tokenizer": {**text, "vocab_size": self.vocab_size},
+            "tokenizer": {"special_tokens": list(SPECIALS), **text, "vocab_size": self.vocab_size},
             "shards": text,
             "train": self._training(root),
             "finetune": {"command": list(self.finetune_command), **self.finetuning},

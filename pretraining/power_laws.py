@@ -162,34 +162,33 @@ def fit_loss(
 def _search(
     n: Array, d: Array, y: Array, alphas: Array, betas: Array
 ) -> tuple[float, float, float, tuple[float, float, float]]:
-    """The best pair of exponents on a grid, with its error and (E, A, B)."""
-    best = (math.inf, float(alphas[0]), float(betas[0]), (0.0, 0.0, 0.0))
+    """The best pair of exponents on a grid, with its error and (E, A, B). All pairs are solved at once."""
     middle_n, middle_d = math.exp(np.log(n).mean()), math.exp(np.log(d).mean())
-    for alpha in alphas:
-        for beta in betas:
-            columns = np.stack([np.ones_like(y), (n / middle_n) ** -alpha, (d / middle_d) ** -beta], axis=1)
-            found = _non_negative(columns / y[:, None], np.ones_like(y))  # relative errors
-            error = float(((columns @ found / y - 1.0) ** 2).sum())
-            if error < best[0]:
-                scale = (1.0, middle_n**alpha, middle_d**beta)
-                e, a, b = (float(c * s) for c, s in zip(found, scale))
-                best = (error, float(alpha), float(beta), (e, a, b))
-    return best
+    pairs = [(float(alpha), float(beta)) for alpha in alphas for beta in betas]
+    columns = np.stack([_columns(n / middle_n, d / middle_d, pair) for pair in pairs]) / y[:, None]
+    best = (math.inf, 0, np.zeros(3))  # error, pair, coefficients
+    for chosen in (
+        [0, 1, 2],
+        [1, 2],
+        [0, 2],
+        [0, 1],
+    ):  # with a coefficient at 0 where all three want one below it
+        part = columns[:, :, chosen]  # (pairs, runs, coefficients)
+        found = np.linalg.pinv(part) @ np.ones_like(y)  # relative errors: the target is 1
+        errors = ((np.einsum("prc,pc->pr", part, found) - 1.0) ** 2).sum(axis=1)
+        errors[(found < 0).any(axis=1)] = math.inf
+        at = int(errors.argmin())
+        if errors[at] < best[0]:
+            coefficients = np.zeros(3)
+            coefficients[chosen] = found[at]
+            best = (float(errors[at]), at, coefficients)
+    error, at, (e, a, b) = best
+    alpha, beta = pairs[at]
+    return error, alpha, beta, (float(e), float(a * middle_n**alpha), float(b * middle_d**beta))
 
 
-def _non_negative(columns: Array, target: Array) -> Array:
-    """Least squares with coefficients ≥ 0: the best of the solutions that leave some columns out (there are 7)."""
-    best, least = np.zeros(columns.shape[1]), math.inf
-    for chosen in ([0, 1, 2], [1, 2], [0, 2], [0, 1], [1], [2], [0]):
-        part = columns[:, chosen]
-        own = np.linalg.lstsq(part, target, rcond=None)[0]
-        error = float(((part @ own - target) ** 2).sum())
-        if (own >= 0).all() and error < least - 1e-15:
-            best, least = np.zeros(columns.shape[1]), error
-            best[chosen] = own
-            if len(chosen) == columns.shape[1]:
-                break  # with all of them, and none negative, it cannot get better
-    return best
+def _columns(n: Array, d: Array, exponents: tuple[float, float]) -> Array:
+    return np.stack([np.ones_like(n), n ** -exponents[0], d ** -exponents[1]], axis=1)
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
