@@ -19,7 +19,7 @@ _HOME = {
     "CheckpointError": "checkpoints",
     "EvalBatches": "evaluation",
     "EvalResult": "evaluation",
-    "evaluate": "evaluation",
+    "evaluate": "evaluate",  # the command's module, which is callable: evaluate(model, batches) -> EvalResult
     "unigram_baseline": "baselines",
     "bigram_baseline": "baselines",
     "OBJECTIVES": "objectives",

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from utils.cli import run_main
@@ -78,13 +79,13 @@ class Evaluation:
 
 
 def evaluate_model(model: str, config: EvaluateConfig, *, root: str | Path | None = None) -> Evaluation:
-    """Judge the checkpoint that `model` names (`gpt_model.load_model`, also RUN@best). Raises UserError."""
+    """Judge the checkpoint that `model` names (`gpt_model.load_model`). Raises UserError."""
     from gpt_model.loading import load_model
     from pretraining.source_evaluation import evaluate_parts, together
     from utils.device import pick_device, pick_dtype
 
     device = pick_device(config.device)
-    loaded = load_model(_checkpoint(model, root), device=device, root=None if root is None else Path(root))
+    loaded = load_model(model, device=device, root=None if root is None else Path(root))
     if loaded.tokenizer is None:
         raise UserError(
             f"{loaded.path} has no tokenizer: evaluation needs the one that the model was trained with"
@@ -111,26 +112,6 @@ def evaluate_model(model: str, config: EvaluateConfig, *, root: str | Path | Non
         counted = _baselines(train, parts, config.max_tokens, loaded.tokenizer.vocab_size)
     data = recipe.data if recipe is not None else str(config.data)
     return Evaluation(str(loaded.path), data, rows, together(rows.values()), counted)
-
-
-def _checkpoint(model: str, root: str | Path | None) -> str | Path:
-    """RUN@best and RUN@500 as a folder; everything else is `load_model`'s business."""
-    run, at, which = model.rpartition("@")
-    if not at or Path(model).exists():
-        return model
-    from gpt_model.loading import find_checkpoint
-    from utils.runs import find_run
-
-    folder = find_run(run, root=root).path / "checkpoints"
-    if which.isdigit():
-        folder = folder / f"step_{int(which):06d}"
-    elif which in ("best", "last"):
-        folder = (
-            folder / (folder / which).read_text().strip() if (folder / which).is_file() else folder / which
-        )
-    else:
-        raise UserError(f"{model}: after @ comes best, last or the number of a step, not {which!r}")
-    return find_checkpoint(folder)
 
 
 def _own_recipe(checkpoint: Path) -> PretrainConfig:
@@ -286,6 +267,22 @@ def main(argv: list[str] | None = None) -> int:
         if config.out is not None:
             print(f"wrote {config.out}", file=sys.stderr)
     return 0
+
+
+class _CallableModule(ModuleType):
+    """`pretraining.evaluate` is a function in the book's imports (`evaluation.evaluate`), a module on the command line.
+
+    Importing the module sets the package's attribute of that name, so the two cannot be kept apart; the module can be
+    called instead (as `pretraining.train` can).
+    """
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        from pretraining.evaluation import evaluate
+
+        return evaluate(*arguments, **named)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 
 if __name__ == "__main__":
