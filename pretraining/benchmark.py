@@ -1,196 +1,307 @@
-"""`python -m pretraining.benchmark`: our training step against a plain fp32 PyTorch loop, in one process.
+"""`python -m pretraining.benchmark`: our training step against the loop one writes first, one change at a time.
 
-Both train the same GPT class on the same batches of random tokens at the demo's configuration. The plain
-loop is what one writes first: fp32, scaled_dot_product_attention, unfused AdamW over all parameters,
-`clip_grad_norm_`, torch's default settings. Ours is one step of `Trainer` with its defaults: bf16 autocast
-where the CPU has it, fast exact fp32 where not, fused AdamW, attention chosen by shape. Rounds alternate
-(A B A B …); losses are compared before anything is timed. Writes results/training_step.json.
+    python -m pretraining.benchmark
+    python -m pretraining.benchmark shapes=[small] rounds=3 peers=[]
+
+Shapes: `small` (4 layers × 128, block 64, batch 12, characters), `medium` (6 × 384, block 256, batch 16) and `gpt2`
+(124M, block 256, batch 2), all GPT-2 with random weights on random tokens. Each candidate (`step_candidates`) takes a
+few steps in turn, A B A B …; losses are compared before anything is timed, and a ratio is taken within its round.
+Beside each speed stands MFU: what the model needs (6 N + 12 · L · H · Q · T FLOPs a token) over the rate of the best
+matrix product of that precision on this machine, measured in the same run. A shape that is not measured now keeps its
+figures in the results file, with the command and the date of its own. `device=cuda` measures the GPU's row instead
+(`gpu`: GPT-2 124M, block 1,024, compiled). Left out: data loading, evaluation, logging: `benchmark_overheads`.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from gpt_model.config import preset
-from gpt_model.gpt import GPT
-from pretraining.config import TrainConfig
-from pretraining.gradients import Batch, accumulate, clip_gradients
-from pretraining.optimizers import build_optimizer, trainable
 from utils.cli import run_main
-from utils.device import exact_fast_matmul, pick_device, pick_dtype
-from utils.errors import RunFailure
-from utils.timing import compare, peak_memory_bytes, write_result
-from working_with_text_data.windows import BatchLoader
+from utils.config import command_words, parse_args
+from utils.errors import RunFailure, UserError
 
-RESULT = Path(__file__).parent / "results" / "training_step.json"
-TOLERANCE = 0.01  # relative: bf16 against fp32 over a few steps (law LP10)
+if TYPE_CHECKING:
+    from gpt_model.config import GPTConfig
+
+RESULT = Path(__file__).parent / "results" / "fast_step.json"
+TOLERANCE = {"bf16": 0.01, "fp32": 1e-4}  # relative, over a few steps (law LP10)
+# name: GPT-2's sizes, rows of a batch, steps in a round
+SHAPES: dict[str, tuple[dict[str, Any], int, int]] = {
+    "small": (
+        {"vocab_size": 65, "block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "bias": False},
+        12,
+        8,
+    ),
+    "medium": (
+        {"vocab_size": 5000, "block_size": 256, "n_layer": 6, "n_head": 6, "n_embd": 384, "bias": False},
+        16,
+        1,
+    ),
+    "gpt2": ({"vocab_size": 50257, "block_size": 256, "n_layer": 12, "n_head": 12, "n_embd": 768}, 2, 1),
+    "gpu": ({"vocab_size": 50257, "block_size": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768}, 16, 10),
+    "tiny": (
+        {"vocab_size": 48, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16},
+        2,
+        1,
+    ),  # of the tests
+}
+ALL = ("fused AdamW", "oneDNN", "attention", "ours fp32", "bf16", "bf16 attention", "ours")
+STEPS = {  # what is measured beside the plain loop
+    "small": (*ALL, "compiled"),
+    "medium": ALL,
+    "gpt2": ("ours fp32", "ours"),
+    "gpu": ("ours", "compiled"),
+    "tiny": ALL,
+}
+GOALS = {  # (shape, candidate): least speed over the plain loop
+    ("small", "ours"): 1.8,
+    ("small", "compiled"): 2.6,
+    ("medium", "ours fp32"): 1.9,
+    ("medium", "ours"): 3.4,
+    ("gpt2", "ours fp32"): 1.8,
+    ("gpt2", "ours"): 2.7,
+}
+GOAL_GPU_MFU = 0.45
 
 
-def flops_per_token(model: GPT) -> int:
-    """6 N + 12 L H Q T: N weights in matrix products (a tied head is one), forward and backward."""
-    c = model.config
-    n = sum(p.numel() for name, p in model.named_parameters() if p.dim() == 2 and "position" not in name)
-    if not c.tie_weights:
-        n -= model.token_embedding.weight.numel()  # looked up, not multiplied
-    return 6 * n + 12 * c.n_layer * c.n_embd * c.block_size
+def _key(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
 
 
-def plain_step(model: GPT, batches: Iterator[Batch], lr: float) -> Callable[[], float]:
-    """The loop one writes first. Returns a function that takes one step and returns its loss."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.1, foreach=False, fused=False
+@dataclass(frozen=True)
+class StepBenchmarkConfig:
+    """What is measured, and how."""
+
+    shapes: tuple[str, ...] = _key(("small", "medium", "gpt2"), "some of small, medium, gpt2, gpu, tiny")
+    peers: tuple[str, ...] = _key(("transformers", "llms-from-scratch"), "some of these")
+    compile: bool = _key(
+        True, "also the compiled step, where a compiler is found (a minute or two the first time)"
     )
+    rounds: int = _key(5, "rounds of each comparison")
+    threads: int = _key(2, "threads of torch")
+    device: str = _key("cpu", "cpu or cuda")
+    seed: int = _key(0, "of weights and tokens")
+    out: str = _key(str(RESULT), "results file")
 
-    def step() -> float:
-        x, y = next(batches)
-        optimizer.zero_grad()
-        loss = model(x, targets=y).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss.item()
-
-    return step
-
-
-def our_step(model: GPT, batches: Iterator[Batch], config: TrainConfig) -> Callable[[], float]:
-    """What `Trainer.fit` does in one step, with the same functions."""
-    optimizer = build_optimizer(model, config)
-    parameters = list(trainable(model).values())
-    device = pick_device(config.device)
-    dtype = pick_dtype(config.dtype, device)
-
-    def step() -> float:
-        loss, _ = accumulate(model, [next(batches)], device=device, dtype=dtype)
-        clip_gradients(parameters, config.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss
-
-    return step
+    def __post_init__(self) -> None:
+        for name in self.shapes:
+            if name not in SHAPES:
+                raise UserError(f"shapes names {name!r}: choose some of {', '.join(SHAPES)}")
+        for name in self.peers:
+            if name not in ("transformers", "llms-from-scratch"):
+                raise UserError(f"peers names {name!r}: choose some of transformers, llms-from-scratch")
+        if "gpu" in self.shapes and self.device == "cpu":
+            raise UserError("shape gpu is for a GPU: add device=cuda")
+        for name in ("rounds", "threads"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, but the least is 1: set {name}=1 or more")
 
 
-def measure(
-    *,
-    name: str = "storyteller",
-    batch_size: int = 16,
-    steps: int = 5,
-    rounds: int = 7,
-    threads: int = 2,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Tokens per second of both and their ratio, median and range over `rounds` of `steps` steps each.
+def shape_of(name: str) -> GPTConfig:
+    """GPT-2 in one of the sizes, with the exact GELU, as the plain loop's users write it."""
+    from gpt_model.config import GPTConfig
 
-    Raises RunFailure when the two do not compute the same losses.
+    return GPTConfig(**SHAPES[name][0], mlp="gelu")
+
+
+def measure(name: str, config: StepBenchmarkConfig, peaks: dict[str, float] | None) -> dict[str, Any]:
+    """One shape: tokens per second of each candidate and its ratio to the plain loop, round by round.
+
+    Raises RunFailure when a candidate does not compute the losses of the plain loop.
     """
-    torch.set_num_threads(threads)
-    ours_config = TrainConfig(batch_size=batch_size, lr=1e-3, device="cpu")
-    shape = preset(name)
-    tokens = np.random.default_rng(seed).integers(shape.vocab_size, size=200_000)
+    import numpy as np
+    import torch
 
-    def build(backend: str) -> GPT:
-        torch.manual_seed(seed)
-        return GPT(preset(name, attn_backend=backend))
+    from gpt_model.mfu import flops_per_token
+    from pretraining import step_candidates as steps
+    from pretraining.compiling import missing_compiler
+    from utils.device import pick_device, pick_dtype
+    from utils.timing import compare
+    from working_with_text_data.windows import BatchLoader
 
-    def loader() -> Iterator[Batch]:
-        return iter(BatchLoader(tokens, batch_size, shape.block_size, seed=seed))
-
-    plain_model, our_model = build("sdpa"), build("auto")
-    plain = plain_step(plain_model, loader(), ours_config.lr)
-    fp32_config = TrainConfig(batch_size=batch_size, lr=1e-3, device="cpu", dtype="fp32")
-    ours, ours_fp32 = (
-        our_step(our_model, loader(), ours_config),
-        our_step(build("auto"), loader(), fp32_config),
+    shape, (_, rows, in_round) = shape_of(name), SHAPES[name]
+    device = pick_device(config.device)
+    tokens = np.random.default_rng(config.seed).integers(
+        shape.vocab_size, size=max(20_000, 4 * rows * shape.block_size)
     )
+    model = steps.initial_model(shape, config.seed)
 
-    losses: dict[str, list[float]] = {"plain": [], "ours": [], "ours_fp32": []}
+    def loader() -> BatchLoader:
+        return BatchLoader(tokens, rows, shape.block_size, seed=config.seed)
 
-    def several(kind: str, step: Callable[[], float], fast: bool) -> Callable[[], None]:
-        def call() -> None:
-            with exact_fast_matmul(fast):
-                losses[kind].extend(step() for _ in range(steps))
+    notes: dict[str, str] = {}
+    found = {"plain": steps.plain(model, loader(), device)}
+    for rung in STEPS[name]:
+        missing = missing_compiler(device) if rung == "compiled" and config.compile else None
+        if rung == "compiled" and (missing or not config.compile):
+            notes[rung] = f"not measured: {missing or 'compile=false'}"
+        else:
+            found[rung] = steps.ours(model, loader(), steps.LADDER[rung], config.device)
+    for other in config.peers:
+        candidate, note = steps.peer(other, model, loader())
+        if candidate is None:
+            notes[other] = note
+        else:
+            found[other] = candidate
+    worst = _same_losses(found, shape.vocab_size, half=pick_dtype("auto", device) == torch.bfloat16)
 
-        return call
+    def several(candidate: steps.Candidate) -> Any:
+        return lambda: [candidate.step() for _ in range(in_round)]
 
-    calls = {
-        "plain": several("plain", plain, False),
-        "ours": several("ours", ours, True),
-        "ours_fp32": several("ours_fp32", ours_fp32, True),
-    }
-    for call in calls.values():
-        call()
-    worst = max(
-        abs(a - b) / a
-        for kind in ("ours", "ours_fp32")
-        for a, b in zip(losses["plain"], losses[kind], strict=True)
+    timed = compare(
+        {key: several(c) for key, c in found.items()},
+        rounds=config.rounds,
+        around={key: c.settings for key, c in found.items()},
     )
-    if worst > TOLERANCE:
-        raise RunFailure(f"the loops do not compute the same losses (off by {worst:.1%}): nothing was timed")
-    timed = compare(calls, rounds=rounds)
-    per_call = steps * batch_size * shape.block_size
-    flops = flops_per_token(our_model)
-    for row in timed["candidates"].values():
-        row["tokens_per_second"] = per_call / row["median_s"]
-        row["gflops"] = flops * row["tokens_per_second"] / 1e9
+    need = flops_per_token(shape, shape.block_size)
+    for key, row in timed["candidates"].items():
+        row["tokens_per_second"] = in_round * rows * shape.block_size / row["median_s"]
+        row["gflops"] = need * row["tokens_per_second"] / 1e9
+        peak = None if peaks is None else peaks["bf16" if _in_half(key, device) else "fp32"]
+        row["mfu"] = None if peak is None else row["gflops"] / peak
+        row["goal"] = GOALS.get((name, key))
+        del row["seconds"]
     return {
-        "goal": "ours at least 1.3 × plain",
+        "shape": name,
         "model": shape.to_dict(),
-        "parameters": our_model.num_parameters(),
-        "batch_size": batch_size,
-        "steps_per_round": steps,
-        "threads": threads,
-        "dtype": str(pick_dtype("auto", torch.device("cpu"))).removeprefix("torch."),
-        "flops_per_token": flops,
+        "parameters": model.num_parameters(),
+        "batch_size": rows,
+        "steps_per_round": in_round,
+        "flops_per_token": need,
+        "gemm_peak_gflops": peaks,
         "worst_relative_loss_difference": worst,
-        "gemm_peak_gflops": gemm_peaks(),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "load_average": list(os.getloadavg()),
+        "not_measured": notes,
+        "load_average": os.getloadavg()[0],
         **timed,
     }
 
 
-def gemm_peaks(size: int = 1024) -> dict[str, float]:
-    """The best rate of a square matrix product on this machine, GFLOP/s: what bounds a training step."""
-    peaks = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-        best = compare({name: partial(torch.matmul, a, b)}, rounds=40, warmup=2)["candidates"][name]["min_s"]
-        peaks[name] = 2 * size**3 / best / 1e9
+def _same_losses(found: dict[str, Any], vocab: int, *, half: bool) -> dict[str, float]:
+    """Three steps of each; the worst relative difference to the plain loop's losses, by candidate."""
+    from pretraining.step_candidates import LADDER, believable
+
+    losses = {}
+    for key, candidate in found.items():
+        with candidate.settings():
+            losses[key] = [candidate.step() for _ in range(3)]
+    worst = {}
+    for key, own in losses.items():
+        if not found[key].same_weights:
+            if not believable(own[0], vocab):
+                raise RunFailure(f"{key} begins with a loss of {own[0]:.2f}: nothing was timed")
+            continue
+        worst[key] = max(abs(a - b) / a for a, b in zip(losses["plain"], own, strict=True))
+        wide = key == "plain" or LADDER[key].dtype == "fp32" or not half
+        if not worst[key] <= TOLERANCE["fp32" if wide else "bf16"]:
+            raise RunFailure(
+                f"{key} does not compute the plain loop's losses (off by {worst[key]:.1e}): nothing was timed"
+            )
+    return worst
+
+
+def _in_half(candidate: str, device: Any) -> bool:
+    """Whether its products are in bf16."""
+    import torch
+
+    from pretraining.step_candidates import LADDER
+    from utils.device import pick_dtype
+
+    return (
+        candidate in LADDER
+        and LADDER[candidate].dtype == "auto"
+        and pick_dtype("auto", device) == torch.bfloat16
+    )
+
+
+def gemm_peaks(device: str = "cpu", sizes: tuple[int, ...] = (1024, 2048)) -> dict[str, float]:
+    """The best rate of a square matrix product on this machine, GFLOP/s, in fp32 (by the better library) and bf16."""
+    from functools import partial
+
+    import torch
+
+    from utils.device import exact_fast_matmul
+    from utils.timing import compare
+
+    peaks: dict[str, float] = {}
+    for name, dtype, onednn in (
+        ("fp32 default", torch.float32, False),
+        ("fp32 oneDNN", torch.float32, True),
+        ("bf16", torch.bfloat16, True),
+    ):
+        best = 0.0
+        with exact_fast_matmul(onednn and device == "cpu"):
+            for size in sizes:
+                a, b = (torch.randn(size, size).to(device, dtype) for _ in range(2))
+                call = {name: partial(torch.matmul, a, b)}
+                seconds = compare(call, rounds=12, warmup=2)["candidates"][name]["min_s"]
+                best = max(best, 2 * size**3 / seconds / 1e9)
+        peaks[name] = best
+    peaks["fp32"] = max(peaks["fp32 default"], peaks["fp32 oneDNN"])
     return peaks
 
 
+def ceilings(row: dict[str, Any]) -> dict[str, float]:
+    """What a step made of nothing but matrix products at this machine's best rate would gain over the plain loop."""
+    peaks, plain = row["gemm_peak_gflops"], row["candidates"]["plain"]["gflops"]
+    return {kind: peaks[kind] / plain for kind in ("fp32", "bf16")}
+
+
+def table(row: dict[str, Any]) -> str:
+    """The shape's candidates, one a line: tokens/s, MFU, ratio with its range, goal."""
+    lines = [
+        f"{row['shape']}: {row['parameters']:,} parameters, batch {row['batch_size']} × {row['model']['block_size']}"
+    ]
+    for key, one in row["candidates"].items():
+        share = "peak unknown" if one["mfu"] is None else f"{one['mfu']:5.1%} of peak"
+        text = f"  {key:18} {one['tokens_per_second']:10,.0f} tokens/s  {share}  × {one['speedup']:.2f} "
+        text += f"({one['speedup_min']:.2f} to {one['speedup_max']:.2f})"
+        if one["goal"] is not None:
+            text += f"  goal {one['goal']}: {'reached' if one['speedup'] >= one['goal'] else 'not reached'}"
+        lines.append(text)
+    lines += [f"  {key:18} {note}" for key, note in row["not_measured"].items()]
+    if row["gemm_peak_gflops"] is not None:
+        top = row["ceiling"]
+        best = f"× {top['fp32']:.2f} in fp32, × {top['bf16']:.2f} in bf16"
+        lines.append(f"  matrix products alone, at their best rate, would give {best}")
+    return "\n".join(lines)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Measure, write the result, print a table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pretraining.benchmark", description=(__doc__ or "").split("\n\n")[0]
+    """Measure the shapes that were asked for, keep the others' figures, print a table."""
+    config, _ = parse_args(
+        argv,
+        StepBenchmarkConfig,
+        prog="python -m pretraining.benchmark",
+        description=(__doc__ or "").split("\n\n")[0],
     )
-    parser.add_argument("--preset", default="storyteller")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=5, help="steps in a round")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=RESULT, help="where the result goes")
-    o = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    figures = measure(
-        name=o.preset, batch_size=o.batch_size, steps=o.steps, rounds=o.rounds, threads=o.threads
-    )
-    for name, row in figures["candidates"].items():
-        print(
-            f"{name:10} {row['tokens_per_second']:8,.0f} tokens/s  {row['gflops']:6.1f} GFLOP/s  "
-            f"× {row['speedup']:.2f} ({row['speedup_min']:.2f}–{row['speedup_max']:.2f})"
-        )
-    command = f"python -m pretraining.benchmark --preset {o.preset} --batch-size {o.batch_size}"
-    command += f" --steps {o.steps} --rounds {o.rounds} --threads {o.threads}"
-    print(write_result(o.out, name="training_step", figures=figures, command=command, seed=0))
+    import torch
+
+    from utils.device import keep_freed_memory
+    from utils.provenance import now
+    from utils.timing import peak_memory_bytes, write_result
+
+    torch.set_num_threads(config.threads)
+    keep_freed_memory()  # for all candidates: the plain loop at its best
+    command = " ".join(["python -m pretraining.benchmark", *command_words(config)])
+    out = Path(config.out)
+    kept = json.loads(out.read_text())["figures"]["shapes"] if out.exists() else {}
+    peaks = gemm_peaks(config.device, (256,) if config.shapes == ("tiny",) else (1024, 2048))
+    for name in config.shapes:
+        row = measure(name, config, peaks)
+        row |= {"ceiling": ceilings(row), "command": command, "date": now(), "threads": config.threads}
+        row["peak_memory_bytes"] = peak_memory_bytes()
+        kept[name] = row
+        print(table(row), flush=True)
+    figures = {
+        "shapes": kept,
+        "goals": {f"{s}: {c}": g for (s, c), g in GOALS.items()},
+        "gpu": kept.get("gpu", "not measured"),
+    }
+    print(write_result(out, name="fast_step", figures=figures, command=command, seed=config.seed))
     return 0
 
 

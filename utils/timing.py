@@ -55,13 +55,18 @@ def synchronize() -> None:
 
 
 def compare(
-    candidates: Mapping[str, Callable[[], Any]], *, rounds: int = 5, warmup: int = 1
+    candidates: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int = 5,
+    warmup: int = 1,
+    around: Mapping[str, Callable[[], contextlib.AbstractContextManager[Any]]] | None = None,
 ) -> dict[str, Any]:
     """Time callables in turn, A B A B …, after `warmup` unmeasured rounds. The first one is the baseline.
 
     Returns `{"baseline", "rounds", "warmup", "candidates": {name: figures}}`. Figures are in seconds:
     `median_s, min_s, max_s, seconds` (one per round), and `speedup` with `speedup_min` and `speedup_max`:
     the baseline's time over this one's within each round, median and range; above 1 is faster than it.
+    `around` gives a candidate the settings it needs as a context manager, entered before its time begins.
     The garbage collector rests while a candidate runs. Check that results are equal before calling this.
     """
     if not candidates or rounds < 1 or warmup < 0:
@@ -72,7 +77,8 @@ def compare(
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(warmup + rounds):
         for name, call in candidates.items():
-            with _collector_resting():
+            settings = (around or {}).get(name, contextlib.nullcontext)
+            with settings(), _collector_resting():
                 synchronize()
                 with Timer() as timer:
                     call()
