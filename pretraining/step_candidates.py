@@ -155,7 +155,7 @@ def _transformers(c: GPTConfig) -> nn.Module:
         "n_embd": c.n_embd,
         "n_layer": c.n_layer,
     }
-    drops = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    drops: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     config = transformers.GPT2Config(
         **sizes, n_head=c.n_head, activation_function=act, use_cache=False, **drops
     )
