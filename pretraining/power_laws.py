@@ -85,8 +85,10 @@ def _positive(name: str, values: Sequence[float], least: int) -> Array:
     return array
 
 
-def power_law(xs: Sequence[float], ys: Sequence[float], *, seed: int = 0) -> PowerLaw:
-    """The line through (ln x, ln y) with the least squares.
+def power_law(
+    xs: Sequence[float], ys: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
+) -> PowerLaw:
+    """The line through (ln x, ln y) with the least squares. `resamples=0` leaves the interval out.
 
     Raises UserError for fewer than two different x, or a number that is not positive.
 
@@ -97,7 +99,7 @@ def power_law(xs: Sequence[float], ys: Sequence[float], *, seed: int = 0) -> Pow
     if x.size != y.size or np.ptp(x) == 0:
         raise UserError(f"power_law needs two different x, each with its y: got {x.size} and {y.size}")
     slope, start = _line(x, y)
-    if x.size < 3:
+    if x.size < 3 or not resamples:
         return PowerLaw(math.exp(start), slope)
     left_over = y - (start + slope * x)
     # n points have only n − 2 free residuals: without the factor the interval would be too short
@@ -105,7 +107,7 @@ def power_law(xs: Sequence[float], ys: Sequence[float], *, seed: int = 0) -> Pow
     chance = np.random.default_rng(seed)
     slopes = [
         _line(x, start + slope * x + chance.choice(left_over, x.size) * chance.choice([-1.0, 1.0], x.size))[0]
-        for _ in range(RESAMPLES)
+        for _ in range(resamples)
     ]
     return PowerLaw(math.exp(start), slope, interval(slopes))
 

@@ -53,7 +53,7 @@ def valleys(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _between(points: Sequence[tuple[float, float]], at: float) -> float:
     """FLOPs of a token at a size between two that were trained: a power law through all."""
-    return power_law([n for n, _ in points], [cost for _, cost in points])(at)
+    return power_law([n for n, _ in points], [cost for _, cost in points], resamples=0)(at)
 
 
 def best_rates(rows: Sequence[Row]) -> dict[int, dict[str, float]]:
@@ -77,7 +77,7 @@ def best_rates(rows: Sequence[Row]) -> dict[int, dict[str, float]]:
 def _slope_of_valleys(rows: Sequence[Row], value: str, losses: Array) -> float:
     changed = [{**row, "val_loss": float(loss)} for row, loss in zip(rows, losses, strict=True)]
     found = valleys(changed)
-    return power_law([v["budget"] for v in found], [v[value] for v in found]).exponent
+    return power_law([v["budget"] for v in found], [v[value] for v in found], resamples=0).exponent
 
 
 def analyse(rows: Sequence[Row]) -> dict[str, Any]:

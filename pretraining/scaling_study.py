@@ -1,7 +1,7 @@
 """`python -m pretraining.scaling_study`: five small models at equal budgets of compute, and the lines through them.
 
     python -m pretraining.scaling_study
-    python -m pretraining.scaling_study budgets=[5e11,2e12,8e12] out=larger.json
+    python -m pretraining.scaling_study budgets=[2e11,8e11,3.2e12] out=larger.json
 
 Two questions of every training run: how large a model, and on how much text? At one budget C the product of both is
 given, and loss against size is a valley (Hoffmann et al. 2022, arXiv 2203.15556): a model too small cannot hold
@@ -44,11 +44,11 @@ class StudyConfig:
     max_documents: int | None = _key(None, "take at most so many documents")
     layers: tuple[int, ...] = _key((2, 2, 2, 3, 4), "of each model")
     widths: tuple[int, ...] = _key((16, 24, 40, 56, 80), "of each model; heads are 8 wide")
-    budgets: tuple[float, ...] = _key((1e11, 3e11, 9e11), "training FLOPs of each model, one row a budget")
+    budgets: tuple[float, ...] = _key((5e10, 1.5e11, 4.5e11), "training FLOPs of each model, one row a budget")
     noise_seeds: tuple[int, ...] = _key((1, 2, 3), "more seeds of the middle model at the middle budget")
     rate_widths: tuple[int, ...] = _key((16, 40, 80), "2 layers each, trained at every rate")
     rates: tuple[float, ...] = _key((1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2), "peak learning rates to try")
-    rate_steps: int = _key(150, "steps of each of these")
+    rate_steps: int = _key(300, "steps of each of these")
     lr: float = _key(8e-3, "peak learning rate at a width of 40; it goes with 1/√width")
     block_size: int = _key(64, "bytes of context")
     batch_size: int = _key(8, "sequences in a step")
