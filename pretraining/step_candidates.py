@@ -149,7 +149,7 @@ def _transformers(c: GPTConfig) -> nn.Module:
 
     transformers.logging.set_verbosity_error()
     act = {"gelu": "gelu", "gelu_tanh": "gelu_new"}[c.mlp]
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": c.vocab_size,
         "n_positions": c.block_size,
         "n_embd": c.n_embd,
