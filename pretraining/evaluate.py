@@ -11,6 +11,7 @@ the same command prints the same numbers. Left out: tasks with answers (chapter 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping
@@ -235,6 +236,12 @@ def _cell(value: float | None, form: str, width: int, missing: str = "–") -> s
     return (missing if value is None else format(value, form)).rjust(width)
 
 
+def _own_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runs", metavar="DIR", help="where runs are; default: $SCRATCHBOOK_RUNS, else ./runs"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse, judge, print. Returns the exit code."""
     config, options = parse_args(
@@ -250,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
             "--max_tokens": "max_tokens",
             "--json": "json",
         },
-        configure=lambda parser: parser.add_argument("--runs", metavar="DIR", help="where runs are"),
+        configure=_own_flags,
     )
     model = options.model or "last"
     result = evaluate_model(model, config, root=options.runs)

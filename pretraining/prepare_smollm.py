@@ -114,7 +114,7 @@ def _documents(source: str, config: MixtureConfig) -> Iterator[Document]:
     from working_with_text_data.documents import iter_documents
 
     name, part, _ = parse_source(source)
-    options = {} if part is None else {"config": part}
+    options: dict[str, Any] = {} if part is None else {"config": part}
     return iter_documents(name, seed=config.seed, text_field=config.text_field, **options)
 
 

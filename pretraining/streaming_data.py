@@ -54,7 +54,43 @@ class StreamData(PreparedData):
             rank=world.rank,
             world_size=world.size,
         )
-        return Prefetcher(loader)
+        return Prefetcher(loader) if world.size == 1 else PerRank(Prefetcher(loader), world)
+
+
+class PerRank:
+    """A loader whose place differs from rank to rank: its state holds those of all of them. Collective.
+
+    Ranks deal documents out, and documents have different lengths, so one rank's place does not tell another's.
+    As many processes as before must go on (the loader refuses another number).
+    """
+
+    def __init__(self, loader: Any, world: World) -> None:
+        self.loader, self.world = loader, world
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.loader)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The places of all ranks, by rank. Every rank must call it."""
+        return {"ranks": self.world.gather(self.loader.state_dict())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to this rank's place."""
+        ranks = state.get("ranks", [])
+        if len(ranks) != self.world.size:
+            raise UserError(
+                f"the saved places in the stream are those of {len(ranks) or 1} processes, now there are "
+                f"{self.world.size}: start as many as before, or train from shards"
+            )
+        self.loader.load_state_dict(ranks[self.world.rank])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "loader":  # not there yet, or no business of others
+            raise AttributeError(name)
+        return getattr(self.loader, name)
 
 
 class OneSide:
@@ -168,7 +204,9 @@ def open_stream_data(config: PretrainConfig, tokenizer: Any = None) -> StreamDat
         raise UserError("copy_first and copy_until need tokens in memory: leave them out, or streaming=false")
     wanted = config.stream_val_tokens
     sides = OneSide(open_source(config, repeat=False), "val", config.val_fraction, config.data_seed)
-    train_texts, val_documents, held = [], [], 0
+    train_texts: list[str] = []
+    val_documents: list[Document] = []
+    held = 0
     train_bytes, val_bytes = 0, 0
     # Text is held by its bytes, a token being at most 8 of them here: the tokenizer does not exist yet.
     for document in sides.source:

@@ -43,7 +43,6 @@ ALIASES = {
     "--sample_interval": "sample_every",
     "--gradient_accumulation_steps": "grad_accum",
     "--weight_decay": "weight_decay",
-    "--track": "track",
 }
 BOTH = "--preset and --config both name a recipe: give one of them, and change it with key=value"
 MODEL_FLAGS = ("block_size", "n_layer", "n_head", "n_embd", "dropout", "attention", "position")
@@ -96,6 +95,9 @@ def _own_flags(parser: argparse.ArgumentParser) -> None:
         "--fork",
         metavar="RUN",
         help="begin a new run with the weights of one, or of assets, gpt2, a .pth, a folder",
+    )
+    parser.add_argument(
+        "--track", action="append", metavar="SINK", help="the same as track=[SINK]; may be repeated"
     )
     parser.add_argument("--quiet", action="store_true", help="print only the result")
     for name in MODEL_FLAGS:
@@ -165,6 +167,8 @@ def _train(config: PretrainConfig, options: argparse.Namespace, world: World) ->
     if again is not None:  # torchrun has started us again: the command says how to begin, and that was done
         options.resume, options.fork, options.config = str(again), None, None
     shape = [f"model.{n}={v}" for n in MODEL_FLAGS if (v := getattr(options, f"model_{n}")) is not None]
+    if options.track:
+        shape.append(f"track=[{','.join(options.track)}]")
     overrides = [*options.overrides, *shape]
     if options.resume is not None and options.config is not None:
         raise UserError(

@@ -56,8 +56,8 @@ def recipe_of(config: SimpleConfig) -> Any:
     """The same as a `PretrainConfig`: a small GPT-2 under AdamW and a cosine."""
     from pretraining.pretrain_config import PretrainConfig
 
-    same = ("epochs", "steps", "batch_size", "lr", "vocab_size", "tokenizer", "eval_every", "save_every")
-    same += ("sample_tokens", "seed", "device", "runs")
+    same = ["epochs", "steps", "batch_size", "lr", "vocab_size", "tokenizer", "eval_every", "save_every"]
+    same += ["sample_tokens", "seed", "device", "runs"]
     shape = ("n_layer", "n_head", "n_embd", "block_size")
     return PretrainConfig(
         **{name: getattr(config, name) for name in same},
@@ -120,12 +120,14 @@ def main(argv: list[str] | None = None) -> int:
         )
         parser.add_argument("--quiet", action="store_true", help="print only the result")
 
-    arguments = {
-        "prog": "python -m pretraining.train_simple",
-        "description": (__doc__ or "").split("\n\n")[0],
-    }
-    flags = {f"--{name}": name for name in ("books", "epochs", "batch_size", "lr", "runs")}
-    config, options = parse_args(argv, SimpleConfig, **arguments, aliases=flags, configure=own_flags)
+    config, options = parse_args(
+        argv,
+        SimpleConfig,
+        prog="python -m pretraining.train_simple",
+        description=(__doc__ or "").split("\n\n")[0],
+        aliases={f"--{name}": name for name in ("books", "epochs", "batch_size", "lr", "runs")},
+        configure=own_flags,
+    )
     if options.resume is not None:
         config = _resumed(options, config)
     run = train_on_books(config, resume=options.resume, quiet=options.quiet)

@@ -86,7 +86,7 @@ class WandbSink:
         )  # our own step as the axis: W&B's must never go back, a resumed one does
         self._run.define_metric("*", step_metric="step")
 
-    def _open(self, mode: str) -> Any:
+    def _open(self, mode: Any) -> Any:
         settings = self._wandb.Settings(
             silent=True, console="off", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
         )

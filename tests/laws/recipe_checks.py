@@ -6,15 +6,17 @@ exactly the batches that would have come (LT10 where data meets training). A con
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from gpt_model.config import CHOICES
 from gpt_model.presets import PRESETS
 from pretraining import recipe, streaming_data
+from pretraining.distributed import World
 from pretraining.pretrain_config import PretrainConfig
 from utils import config as config_module
 from utils.errors import UserError
@@ -213,3 +215,56 @@ def check_other_vocabulary_is_refused(folder: Path) -> None:
         else:
             raise AssertionError(f"{override} was taken: ids would mean other words than they were made from")
     assert not (folder / "none").exists(), "a run folder was made for shards that do not fit"
+
+
+class Pretended(World):
+    """One of two ranks that tell each other their values through a list, in one process."""
+
+    told: ClassVar[list[Any]] = [None, None]
+
+    def gather(self, value: Any) -> list[Any]:
+        self.told[self.rank] = copy.deepcopy(value)
+        return list(self.told)
+
+
+def check_ranks_of_a_stream_go_on_exactly(folder: Path) -> None:
+    """Each of two ranks has its own place: both go on with their own batches, which share no document."""
+    (folder / "text").mkdir()
+    for i in range(60):  # one letter a document: a token tells where it came from
+        (folder / "text" / f"{i}.txt").write_text(chr(50 + i) * (60 + 3 * i))
+    overrides = [
+        *TINY,
+        "steps=1",
+        f"data={folder / 'text'}",
+        "streaming=true",
+        "stream_val_tokens=200",
+        "batch_size=4",
+    ]
+    config = config_module.load_config(PretrainConfig, None, [*overrides, "buffer_windows=5"])
+    data = streaming_data.open_stream_data(config)
+
+    def both() -> list[Any]:
+        return [data.batches(config, 16, Pretended(rank=rank, size=2)) for rank in (0, 1)]
+
+    def rows(loader: Any, count: int) -> list[list[int]]:
+        return [row for _ in range(count) for row in next(loader)[0].tolist()]
+
+    loaders = both()
+    for number, loader in enumerate(loaders):
+        rows(loader, 3 + 2 * number)
+    for loader in loaders:
+        loader.state_dict()
+    saved = copy.deepcopy(loaders[0].state_dict())  # what rank 0 writes
+    expected = [rows(loader, 6) for loader in loaders]
+    again = both()
+    try:
+        for loader in again:
+            loader.load_state_dict(saved)
+    except UserError as error:
+        raise AssertionError(f"a checkpoint of two ranks does not load on two ranks: {error}") from error
+    assert [rows(loader, 6) for loader in again] == expected, "a rank went on with other batches than its own"
+    fresh = both()
+    letters = [{i for row in rows(loader, 12) for i in row} & set(range(50, 110)) for loader in fresh]
+    assert min(map(len, letters)) >= 2 and not letters[0] & letters[1], "two ranks read the same document"
+    for loader in [*loaders, *again, *fresh]:
+        loader.close()

@@ -20,7 +20,7 @@ from utils.config import load_config
 CONFIGS = sorted((Path(__file__).parents[2] / "pretraining" / "configs").glob("*.yaml"))
 PROMISED = {
     *("cpu-debug", "laptop", "storyteller", "tiny-8g", "compact-8g", "small-16g", "llama-like"),
-    *("gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "gpt2-debug"),
+    *("gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "gpt2-debug", "gpt2-finetune"),
     *(f"attention-{name}" for name in ATTENTIONS),
 }
 
@@ -183,6 +183,10 @@ def test_a_stream_is_resumed_exactly_in_a_new_process(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert laws.numbers(half)[-1] == laws.numbers(whole)[-1]
+
+
+def test_two_ranks_of_a_stream_go_on_each_with_its_own_batches(tmp_path):
+    laws.check_ranks_of_a_stream_go_on_exactly(tmp_path)
 
 
 def test_a_stream_trains_on_no_document_that_it_is_judged_on(tmp_path):

@@ -199,3 +199,19 @@ def test_a_config_with_an_unknown_sink_is_refused():
         load_config(PretrainConfig, None, ["track=[papyrus]"])
     with pytest.raises(UserError, match="track_mode"):
         load_config(PretrainConfig, None, ["track_mode=sometimes"])
+
+
+def test_the_flag_names_sinks_and_the_run_has_their_files(tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra track is not installed")
+    from recipe_checks import TINY, small_texts
+
+    from pretraining.train import main
+    from utils.cli import run_main
+    from utils.runs import find_run
+
+    words = [*TINY, f"data={small_texts(tmp_path / 'text')}", f"runs={tmp_path}", "steps=3", "--quiet"]
+    assert run_main(main, [*words, "--track", "tensorboard", "--track", "jsonl"]) == 0
+    run = find_run("last", root=tmp_path)
+    assert run.meta["config"]["track"] == ["tensorboard", "jsonl"]
+    assert (run.path / "tracked.jsonl").is_file() and list((run.path / "tensorboard").glob("events*"))
+    assert (run.path / "metrics.csv").read_text().count("\n") >= 4

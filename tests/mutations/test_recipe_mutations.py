@@ -78,7 +78,9 @@ def test_a_byte_order_that_is_not_the_files_is_caught(monkeypatch, tmp_path):
 
 
 def test_an_edge_between_shards_that_drops_an_id_is_caught(monkeypatch, tmp_path):
-    monkeypatch.setattr(shard_data, "open_shards", _as_read(lambda ids: np.delete(ids, 699) if len(ids) > 700 else ids))
+    monkeypatch.setattr(
+        shard_data, "open_shards", _as_read(lambda ids: np.delete(ids, 699) if len(ids) > 700 else ids)
+    )
     must_fail(laws.check_shards_train_like_memory, tmp_path)
 
 
@@ -117,3 +119,21 @@ def test_shards_opened_without_a_look_at_their_tokenizer_are_caught(monkeypatch,
 
     monkeypatch.setattr(shard_data, "open_shards", open_shards)
     must_fail(laws.check_other_vocabulary_is_refused, tmp_path)
+
+
+def test_one_place_for_all_ranks_is_caught(monkeypatch, tmp_path):
+    monkeypatch.setattr(streaming_data.PerRank, "state_dict", lambda self: self.loader.state_dict())
+    monkeypatch.setattr(
+        streaming_data.PerRank, "load_state_dict", lambda self, state: self.loader.load_state_dict(state)
+    )
+    must_fail(laws.check_ranks_of_a_stream_go_on_exactly, tmp_path)
+
+
+def test_ranks_that_read_the_same_documents_are_caught(monkeypatch, tmp_path):
+    honest = streaming_data.StreamingLoader
+
+    def loader(*arguments, rank, world_size, **kinds):
+        return honest(*arguments, **kinds)
+
+    monkeypatch.setattr(streaming_data, "StreamingLoader", loader)
+    must_fail(laws.check_ranks_of_a_stream_go_on_exactly, tmp_path)

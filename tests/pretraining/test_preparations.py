@@ -242,3 +242,16 @@ def test_help_costs_no_torch(module):
     subprocess.run(
         [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], check=True, capture_output=True
     )
+
+
+def test_fifteen_real_books_are_kept_whole(shared_data, tmp_path):
+    """Their frame was taken off before: what is left is the book, and cleaning must not cut into it."""
+    books = shared_data / "text" / "gutenberg"
+    report = prepare_gutenberg.prepare(
+        prepare_gutenberg.GutenbergConfig(input=str(books), out=str(tmp_path / "b"))
+    )
+    assert len(report["books"]) == 15 and report["cleaning"]["edited"]["boilerplate"] == 0
+    for path in books.glob("*.txt"):
+        words = path.read_text(encoding="utf-8-sig").split()
+        name = prepare_gutenberg._file_name(Document("", path.name, 0), {})
+        assert (tmp_path / "b" / name).read_text().split() == words, f"{path.name} lost words"
