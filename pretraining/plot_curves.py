@@ -92,6 +92,7 @@ PLOTS = (
 def draw(plot: Plot, runs: Mapping[str, Mapping[str, Mapping[int, float]]], x: str = "step") -> Figure | None:
     """The figure for all runs (name -> curves) that have this split; None when none has."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from pretraining.evaluation import perplexity
     from utils.plotting import style
@@ -110,6 +111,7 @@ def draw(plot: Plot, runs: Mapping[str, Mapping[str, Mapping[int, float]]], x: s
             )
             axes.plot(list(curve), list(values), label=name, marker="." if len(curve) < 30 else None)
         axes.set(title=plot.title, xlabel=x, ylabel=plot.unit)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))  # there is no step 22.5
         if plot.perplexity:
             axes.set_yscale("log")
         if len(shown) > 1:

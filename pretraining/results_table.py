@@ -127,9 +127,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         cells = [
             str(row["recipe"]),
-            _said(row["parameters"], lambda n: f"{n / 1e6:.2f} M"),
-            _said(row["tokens"], lambda n: f"{n / 1e6:.1f} M"),
-            _said(row["seconds"], lambda s: f"{s / 60:.1f} min" if s < 7200 else f"{s / 3600:.1f} h"),
+            _said(row["parameters"], _millions),
+            _said(row["tokens"], _millions),
+            _said(row["seconds"], _clock),
             _said(row["tokens_per_second"], lambda n: f"{n:,.0f}"),
             _said(row["loss"], lambda n: f"{n:.4f}"),
             _said(row["bits_per_byte"], lambda n: f"{n:.3f}"),
@@ -138,6 +138,17 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _millions(number: int) -> str:
+    """Three digits, at least: 0.14 M, 5.43 M, 124 M."""
+    return f"{number / 1e6:.3g} M" if number < 1e9 else f"{number / 1e9:.3g} G"
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _said(value: Any, say: Any) -> str:
