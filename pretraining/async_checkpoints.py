@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ class AsyncCheckpoints:
         self._shell: Any = None  # a model of the same class whose weights are the copies
         self._thread: threading.Thread | None = None
         self._outcome: Outcome | None = None
+        self.write_seconds: list[float] = []  # of each write
 
     @staticmethod
     def can_copy(model: nn.Module) -> bool:
@@ -111,9 +113,14 @@ class AsyncCheckpoints:
         self._thread.start()  # no daemon: the interpreter waits for it, whatever ends the program
         return before
 
+    @property
+    def writing(self) -> bool:
+        """Whether the thread is at work now."""
+        return self._thread is not None and self._thread.is_alive()
+
     def ended(self) -> Outcome | None:
         """The outcome of a write that has ended since the last question, without waiting."""
-        return self.wait() if self._thread is not None and not self._thread.is_alive() else None
+        return self.wait() if self._thread is not None and not self.writing else None
 
     def wait(self) -> Outcome | None:
         """Wait for the write under way, if there is one, and return how it ended (each outcome once)."""
@@ -124,10 +131,12 @@ class AsyncCheckpoints:
         return outcome
 
     def _run(self, root: Path, step: int, how: dict[str, Any]) -> None:
+        started = time.perf_counter()
         try:
             self._outcome = Outcome(step, self._write(root, step, **how))
         except Exception as error:
             self._outcome = Outcome(step, None, error)
+        self.write_seconds.append(time.perf_counter() - started)
 
     def _stand_in(self) -> Any:
         """A copy of the model on the CPU, made once, whose tensors are the pool's."""

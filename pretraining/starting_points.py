@@ -105,7 +105,7 @@ def _open_checkpoint(ref: str, place: Path, which: str, run: Run | None) -> Sour
 
     folder, fallback = find_checkpoint(place, which)
     tokenizer = folder / "tokenizer.json"
-    provenance = {
+    provenance: dict[str, Any] = {
         "path": str(folder),
         "sha256": sha256_file(folder / "model.safetensors"),
         "parent": folder.name if run is None else f"{run.id}@{int(folder.name[5:])}",

@@ -1,4 +1,4 @@
-"""What a checkpoint written beside the loop, kept, forked or killed must hold: plain functions that raise AssertionError.
+"""What a checkpoint written beside the loop, kept, forked or killed must hold: functions that raise AssertionError.
 
 `test_checkpoint_laws.py` calls them on the code as it is, `tests/mutations/test_checkpoint_mutations.py` on code with a
 classic bug put back.

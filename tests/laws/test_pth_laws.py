@@ -41,7 +41,7 @@ def test_what_cannot_be_read_is_one_line_that_says_why(tmp_path):
     with pytest.raises(UserError, match="holds no state dict"):
         read_pth(path)
     torch.save({"conv.weight": torch.zeros(3)}, path)
-    with pytest.raises(UserError, match="its tensors are called conv.weight"):
+    with pytest.raises(UserError, match=r"its tensors are called conv\.weight"):
         read_pth(path)
     state = checks.NanoGPT().state_dict()
     torch.save(state, path)
