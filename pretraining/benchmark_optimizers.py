@@ -8,7 +8,8 @@ seed that is never reported, over half of the steps; the best one then runs on t
 batches, same initial weights, and is compared with AdamW seed by seed. Two more questions: how many bytes does it
 keep (by formula and counted), and in how many steps does Muon reach AdamW's final loss? Muon is trained for several
 shares of AdamW's steps, each time with a whole schedule, and the crossing is read between them: a run that is merely
-stopped early has not cooled down and would prove nothing.
+stopped early has not cooled down and would prove nothing. AdamW is there twice, with one rate for all, as it is mostly
+used, and with a second one for the matrices in the blocks, which Muon and GaLore have too.
 
 Every finished model is written to the results file at once, and the same command goes on where it stopped.
 Left out: tuning decay, clipping and betas, and models larger than a laptop trains in a minute.
@@ -30,15 +31,17 @@ from utils.timing import write_result
 
 RESULT = Path(__file__).with_name("results") / "optimizers.json"
 GOAL = 0.65  # of AdamW's steps, for Muon
-# optimizer -> the key that is tuned, and the values tried. The order is that of training: AdamW comes first,
-# because the others take its rate for what is not in a block.
-TRIED: dict[str, tuple[str, tuple[float, ...]]] = {
-    "adamw": ("lr", (2e-3, 4e-3, 8e-3)),
-    "muon": ("muon_lr", (0.01, 0.02, 0.04)),
-    "galore": ("galore_scale", (0.25, 0.5, 1.0)),
-    "lion": ("lr", (2e-4, 5e-4, 1e-3)),
-    "sgd": ("lr", (0.1, 0.3, 1.0)),
-    "adamw_8bit": ("lr", ()),  # AdamW's: the question is what rounding costs
+# row -> optimizer, the key that is tuned, the values tried. The order is that of training: AdamW comes first, because
+# the others take its rate for what is not in a block. AdamW with two rates is the control of Muon and GaLore, which
+# have a rate of their own for the matrices: GaLore at full rank is AdamW (law LP8), and its scale is the second rate.
+TRIED: dict[str, tuple[str, str, tuple[float, ...]]] = {
+    "adamw": ("adamw", "lr", (2e-3, 4e-3, 8e-3)),
+    "adamw_2rates": ("galore", "galore_scale", (0.1, 0.25, 0.5)),
+    "muon": ("muon", "muon_lr", (0.01, 0.02, 0.04)),
+    "galore": ("galore", "galore_scale", (0.25, 0.5, 1.0)),
+    "lion": ("lion", "lr", (2e-4, 5e-4, 1e-3)),
+    "sgd": ("sgd", "lr", (0.1, 0.3, 1.0)),
+    "adamw_8bit": ("adamw_8bit", "lr", ()),  # AdamW's rate: the question is what rounding costs
 }
 
 
@@ -53,7 +56,7 @@ class BenchmarkConfig:
     optimizers: tuple[str, ...] = _key(tuple(TRIED), f"adamw and some of {', '.join(list(TRIED)[1:])}")
     seeds: tuple[int, ...] = _key((1, 2, 3), "of weights and batches; at least three make a spread")
     tuning_seed: int = _key(0, "of the runs that choose the rates; never reported")
-    shares: tuple[float, ...] = _key((0.4, 0.5, 0.6, 0.7, 0.8), "of AdamW's steps, for Muon alone")
+    shares: tuple[float, ...] = _key((0.3, 0.4, 0.5, 0.65, 0.8), "of AdamW's steps, for Muon alone")
     steps: int = _key(400, "optimizer steps of each model")
     batch_size: int = _key(16, "sequences in a step")
     n_layer: int = _key(4, "blocks of the model")
@@ -89,7 +92,7 @@ class BenchmarkConfig:
         own = {key: value for key, value in vars(self).items() if key not in SET_ELSEWHERE}
         return json.loads(json.dumps(own))
 
-    def training(self, optimizer: str, seed: int, steps: int, changes: Mapping[str, float]) -> Any:
+    def training(self, optimizer: str, seed: int, steps: int, changes: Mapping[str, Any]) -> Any:
         """The recipe of one model: all but the optimizer is the same for all."""
         from pretraining.config import PretrainConfig
 
@@ -97,9 +100,11 @@ class BenchmarkConfig:
         return PretrainConfig(
             data=self.data, max_documents=self.max_documents, vocab_size=self.vocab_size, steps=steps,
             batch_size=self.batch_size, optimizer=optimizer, schedule="cosine", warmup=0.05, seed=seed,
-            galore_rank=self.galore_rank, galore_gap=self.galore_gap, dtype=self.dtype, device=self.device,
+            galore_rank=changes.get("galore_rank", self.galore_rank), galore_gap=self.galore_gap,
+            dtype=self.dtype, device=self.device,
             eval_every=every, eval_tokens=None, save_every=0, log_every=0, prompts=[], preset="debug",
-            beta2=0.99 if optimizer == "lion" else 0.95, **changes,
+            beta2=0.99 if optimizer == "lion" else 0.95,
+            **{key: value for key, value in changes.items() if key != "galore_rank"},
         )  # fmt: skip
 
 
@@ -128,15 +133,17 @@ class Study:
         return self.models[name]
 
     def best_changes(
-        self, optimizer: str, shared: Mapping[str, float]
+        self, row: str, shared: Mapping[str, float]
     ) -> tuple[dict[str, float], dict[str, float]]:
         """The settings with the lowest loss of the tuning seed, and each tried value's loss."""
-        key, values = TRIED[optimizer]
+        optimizer, key, values = TRIED[row]
+        if row == "adamw_2rates":
+            shared = {**shared, "galore_rank": self.config.n_embd}  # every matrix's short side: full rank
         steps = max(2, self.config.steps // 2)
         tried = {}
         for value in values:
-            row = self.train(optimizer, self.config.tuning_seed, steps, {**shared, key: value}, "tuning")
-            tried[value] = row["val_loss"]
+            trained = self.train(optimizer, self.config.tuning_seed, steps, {**shared, key: value}, "tuning")
+            tried[value] = trained["val_loss"]
         best = min(tried, key=lambda value: tried[value]) if tried else None
         chosen = dict(shared) if best is None else {**shared, key: best}
         return chosen, {str(value): loss for value, loss in tried.items()}
@@ -219,20 +226,11 @@ def crossing(points: Mapping[float, float], target: float) -> float | None:
     return None
 
 
-def spread(values: list[float]) -> dict[str, Any]:
-    """Mean, standard deviation of a sample (None for a single one), range and the values."""
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return {
-        "mean": statistics.fmean(values),
-        "sd": sd,
-        "min": min(values),
-        "max": max(values),
-        "values": values,
-    }
-
-
 def run_study(config: BenchmarkConfig, command: str) -> Path:
     """Train what is missing and write the results file after every model."""
+    from pretraining.optimizer_results import NAMES
+    from pretraining.race_runners import spread
+
     path = Path(config.out)
     figures: dict[str, Any] = {"settings": config.settings(), "goal_muon_share": GOAL, "complete": False}
 
@@ -255,15 +253,20 @@ def run_study(config: BenchmarkConfig, command: str) -> Path:
     study.models = finished(config, path)
     optimizers, chosen = {}, {}
     shared: dict[str, float] = {}
+    finals: dict[str, list[float]] = {}
     for name in [name for name in TRIED if name in config.optimizers]:
         chosen[name], tried = study.best_changes(name, shared)
-        rows = [study.train(name, seed, config.steps, chosen[name], "measuring") for seed in config.seeds]
+        optimizer, key, _ = TRIED[name]
+        rows = [
+            study.train(optimizer, seed, config.steps, chosen[name], "measuring") for seed in config.seeds
+        ]
         if name == "adamw":
             shared, base = dict(chosen[name]), rows
+        finals[name] = [row["val_loss"] for row in rows]
         optimizers[name] = {
             "changes": chosen[name],
-            "tried": {"key": TRIED[name][0], "losses": tried},
-            "val_loss": spread([row["val_loss"] for row in rows]),
+            "tried": {"key": key, "losses": tried},
+            "val_loss": spread(finals[name]),
             "gap_to_adamw": spread(
                 [row["val_loss"] - b["val_loss"] for row, b in zip(rows, base, strict=True)]
             ),
@@ -275,33 +278,39 @@ def run_study(config: BenchmarkConfig, command: str) -> Path:
         }
         figures["optimizers"] = optimizers
     if "muon" in config.optimizers:
-        figures["muon_steps"] = muon_steps(study, chosen["muon"], base)
+        targets = {name: losses for name, losses in finals.items() if name in NAMES}
+        figures["muon_steps"] = muon_steps(study, chosen["muon"], targets)
     figures["complete"] = True
     save(study.models)
     return path
 
 
-def muon_steps(study: Study, changes: Mapping[str, float], base: list[dict[str, Any]]) -> dict[str, Any]:
-    """Muon at several shares of AdamW's steps, and where it crosses AdamW's final loss, seed by seed."""
+def muon_steps(
+    study: Study, changes: Mapping[str, float], targets: Mapping[str, list[float]]
+) -> dict[str, Any]:
+    """Muon at several shares of the steps, and where it crosses the final losses `targets`, seed by seed."""
     config = study.config
     losses: dict[str, list[float]] = {}
-    shares: list[float | None] = []
-    for seed, adamw in zip(config.seeds, base, strict=True):
+    crossed: dict[str, list[float | None]] = {name: [] for name in targets}
+    for i, seed in enumerate(config.seeds):
         points = {}
         for share in (*config.shares, 1.0):
             steps = max(2, round(share * config.steps))
             points[share] = study.train("muon", seed, steps, changes, "Muon's steps")["val_loss"]
             losses.setdefault(str(share), []).append(points[share])
-        shares.append(crossing(points, adamw["val_loss"]))
-    reached = [share for share in shares if share is not None]
-    all_reached = len(reached) == len(shares)
-    return {
-        "losses": losses,
-        "share_to_adamw": shares,
-        "mean_share": statistics.fmean(reached) if all_reached else None,
-        "goal": GOAL,
-        "goal_reached": all_reached and statistics.fmean(reached) <= GOAL,
-    }
+        for name, finals in targets.items():
+            crossed[name].append(crossing(points, finals[i]))
+    reached = {}
+    for name, shares in crossed.items():
+        found = [share for share in shares if share is not None]
+        mean = statistics.fmean(found) if len(found) == len(shares) else None
+        reached[name] = {
+            "shares": shares,
+            "mean": mean,
+            "goal": GOAL,
+            "goal_reached": mean is not None and mean <= GOAL,
+        }
+    return {"losses": losses, "smallest_share": min(config.shares), "to": reached}
 
 
 def finished(config: BenchmarkConfig, path: Path) -> dict[str, Any]:
@@ -323,30 +332,6 @@ def finished(config: BenchmarkConfig, path: Path) -> dict[str, Any]:
     return dict(models)
 
 
-def describe(figures: Mapping[str, Any]) -> str:
-    """The table as text, goal and what was reached."""
-    lines = [
-        "optimizer     validation loss       gap to AdamW      state bytes  by formula  of AdamW  seconds"
-    ]
-    for name, row in figures["optimizers"].items():
-        loss, gap = row["val_loss"], row["gap_to_adamw"]
-        sd = "" if loss["sd"] is None else f" ± {loss['sd']:.4f}"
-        lines.append(
-            f"{name:12}  {loss['mean']:.4f}{sd:10}  {gap['mean']:+.4f}  {row['state_bytes']:>17,}"
-            f"  {row['state_bytes_formula']:>10,}  {row['share_of_adamw_state']:8.3f}  {row['seconds']:7.1f}"
-        )
-    if "muon_steps" in figures:
-        muon = figures["muon_steps"]
-        mean = muon["mean_share"]
-        found = "never in as many steps" if mean is None else f"in {mean:.2f} × its steps"
-        by_seed = ", ".join("–" if share is None else f"{share:.2f}" for share in muon["share_to_adamw"])
-        lines.append(
-            f"Muon reaches AdamW's final loss {found} (by seed: {by_seed}); goal ≤ {muon['goal']} ×: "
-            f"{'reached' if muon['goal_reached'] else 'not reached'}"
-        )
-    return "\n".join(lines)
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     config, _ = parse_args(
@@ -356,9 +341,11 @@ def main(argv: list[str] | None = None) -> int:
         description="Train one small model by each optimizer at its own rate; compare loss, steps and stored bytes.",
         aliases={"--out": "out", "--data": "data"},
     )
+    from pretraining.optimizer_results import as_text as results_as_text
+
     words = ["python -m pretraining.benchmark_optimizers", *command_words(config, ("out", "fresh"))]
     path = run_study(config, " ".join(words))
-    print(describe(json.loads(path.read_text(encoding="utf-8"))["figures"]))
+    print(results_as_text(path))
     print(f"wrote {path}")
     return 0
 
