@@ -17,6 +17,7 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from pretraining.pretrain_config import PretrainConfig as PretrainConfig
 
+WHOLE_MATRICES = ("muon", "galore", "galore_torch", "adamw_8bit")  # optimizers that a shard is not enough for
 DEFAULT_STEPS = 1000  # the budget of a config that names none
 
 
@@ -45,7 +46,9 @@ class TrainConfig:
     batch_size: int = _key(16, "sequences in one forward pass")
     grad_accum: int = _key(1, "forward passes in one step")
 
-    objective: str = _key("next_token", "what is trained: a key of pretraining.OBJECTIVES, or module:function")
+    objective: str = _key(
+        "next_token", "what is trained: a key of pretraining.OBJECTIVES, or module:function"
+    )
     optimizer: str = _key("adamw", "a key of pretraining.OPTIMIZERS, or module:function")
     lr: float = _key(1e-3, "peak learning rate")
     min_lr: float = _key(0.0, "learning rate where the decay ends")
@@ -71,9 +74,13 @@ class TrainConfig:
     compile: bool = _key(False, "torch.compile the model")
     activation_checkpointing: bool = _key(False, "compute blocks again in backward: less memory, more time")
     deterministic: bool = _key(False, "refuse kernels whose sums may come in another order")
-    peak_tflops: float | None = _key(None, "the machine's measured peak, for MFU where no data sheet is known")
+    peak_tflops: float | None = _key(
+        None, "the machine's measured peak, for MFU where no data sheet is known"
+    )
     exact_fast_matmul: bool = _key(True, "fp32 products through oneDNN where a probe finds them exact")
-    fast_loss: bool = _key(True, "on a CPU, uncompiled: the loss without keeping the logits (pretraining.fast_loss)")
+    fast_loss: bool = _key(
+        True, "on a CPU, uncompiled: the loss without keeping the logits (pretraining.fast_loss)"
+    )
     seed: int = _key(1337, "of initial weights, batches and dropout")
 
     log_every: int = _key(10, "steps between lines of metrics; 0: only at the end")
@@ -89,7 +96,10 @@ class TrainConfig:
     eval_tokens: int | None = _key(32768, "validation tokens of an evaluation on the way; null: all")
     keep_last: int = _key(3, "newest checkpoints kept")
     keep_best: int = _key(1, "checkpoints of the lowest validation loss kept besides")
-    save_async: bool = _key(True, "write checkpoints in a thread; costs a copy of model and optimizer in memory")
+    save_async: bool = _key(
+        True, "write checkpoints in a thread; costs a copy of model and optimizer in memory"
+    )
+    sharded_checkpoints: bool = _key(False, "strategy=fsdp: each process writes its own part")
     on_save_error: str = _key("stop", "a full disk: stop, or continue and try again at the next save")
 
     prompts: list[str] = field(
@@ -143,7 +153,25 @@ class TrainConfig:
         _need(self.dtype in ("auto", "fp32", "bf16", "fp16"), "dtype", self.dtype, known, "set dtype=auto")
         strategies = "there are none, ddp and fsdp"
         _need(
-            self.strategy in ("none", "ddp", "fsdp"), "strategy", self.strategy, strategies, "set strategy=ddp"
+            self.strategy in ("none", "ddp", "fsdp"),
+            "strategy",
+            self.strategy,
+            strategies,
+            "set strategy=ddp",
+        )
+        matrices = "it needs whole matrices, and fsdp gives each process some rows"
+        _need(
+            not (self.strategy == "fsdp" and self.optimizer in WHOLE_MATRICES),
+            *("optimizer", self.optimizer, matrices, "set strategy=ddp, or optimizer=adamw"),
+        )
+        _need(
+            not self.sharded_checkpoints or self.strategy == "fsdp",
+            *(
+                "sharded_checkpoints",
+                True,
+                "only strategy=fsdp has shards",
+                "set strategy=fsdp, or leave it out",
+            ),
         )
         _need(self.muon_lr > 0, "muon_lr", self.muon_lr, "a learning rate is positive", "try muon_lr=0.02")
         for name in ("galore_rank", "galore_gap"):

@@ -71,9 +71,10 @@ class World:
         """
         if batch_size % self.size:
             below = batch_size - batch_size % self.size
+            near = " or ".join(str(n) for n in (below, below + self.size) if n)
             raise UserError(
                 f"{what} is {batch_size}, which {self.size} processes cannot share equally: "
-                f"take {below or self.size} or {below + self.size}, or another --nproc-per-node"
+                f"take {near}, or another --nproc-per-node"
             )
         return batch_size // self.size
 
@@ -182,17 +183,16 @@ class World:
 
     @contextlib.contextmanager
     def accumulating(self, forward: Any, last: bool) -> Iterator[None]:
-        """Around forward *and* backward of one micro-batch: gradients travel only after the last one.
+        """Around forward *and* backward of one micro-batch: DDP's gradients travel only after the last one.
 
-        All ranks must agree on `last` and must run each micro-batch, also one without a label: the others wait
+        FSDP's go home as shards after each: keeping them whole until the last would take the memory that sharding
+        saves. All ranks must agree on `last` and must run each micro-batch, also one without a label: the others wait
         for its gradients.
         """
         if isinstance(forward, DistributedDataParallel) and not last:
             with forward.no_sync():
                 yield
             return
-        if is_sharded(forward):
-            forward.set_requires_gradient_sync(last)
         yield
 
 

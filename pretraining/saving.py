@@ -8,8 +8,9 @@ it: that of the last step, because a run may not be called complete when what it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pretraining import training_state
 from pretraining.async_checkpoints import AsyncCheckpoints, Outcome
 from pretraining.checkpoints import save_checkpoint
 from pretraining.distributed import readable
@@ -38,6 +39,11 @@ class Saver:
         self.primed = False
         self.failed: Outcome | None = None  # the last save, if it did not reach the disk
 
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written beside the loop right now."""
+        return self.background is not None and self.background.writing
+
     def save(self, root: Path, score: float | None) -> None:
         """Write a checkpoint of this moment below `root`, or begin to; `score` is this step's validation loss.
 
@@ -45,7 +51,10 @@ class Saver:
         """
         trainer, config = self.trainer, self.trainer.config
         step = trainer.now.step
-        keep = {"score": score, "keep_last": config.keep_last, "keep_best": config.keep_best}
+        keep: dict[str, Any] = {"score": score, "keep_last": config.keep_last, "keep_best": config.keep_best}
+        if config.sharded_checkpoints:
+            self._save_shards(root, keep)
+            return
         state, model = trainer.state_dict(), readable(trainer.model, trainer.world)
         if not trainer.world.is_main:
             trainer.saved_step = step
@@ -65,6 +74,23 @@ class Saver:
         else:
             trainer.saved_step = step
             self._settle(Outcome(step, path))
+
+    def _save_shards(self, root: Path, keep: dict[str, Any]) -> None:
+        """Every rank writes its own part; rank 0 the rest, and it alone knows how it went."""
+        from pretraining.sharded_checkpoints import save_sharded
+
+        trainer, step = self.trainer, self.trainer.now.step
+        state = training_state.collect(trainer, whole=False)
+        tokenizer, world = trainer.tokenizer, trainer.world
+        trainer.saved_step = step
+        try:
+            path = save_sharded(
+                root, step, model=trainer.model, state=state, world=world, tokenizer=tokenizer, **keep
+            )
+        except OSError as error:
+            self._settle(Outcome(step, None, error))
+        else:
+            self._settle(None if path is None else Outcome(step, path))
 
     def look(self) -> None:
         """After each step: hear of a write that has ended, and set memory aside for the first one."""

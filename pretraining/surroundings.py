@@ -14,6 +14,7 @@ import torch
 
 from pretraining.activation_checkpointing import checkpointed_blocks
 from pretraining.checkpoints import remove_left_overs
+from pretraining.distributed import is_sharded
 from pretraining.fast_loss import fast_loss
 from pretraining.run_lock import run_lock
 from utils.device import exact_fast_matmul
@@ -53,6 +54,6 @@ def surroundings(trainer: Trainer) -> Iterator[None]:
 
 def _fits_fast_loss(trainer: Trainer) -> bool:
     """On a CPU, uncompiled, with whole weights; not in fp16, whose gradients it would make before they are scaled."""
-    sharded = trainer.config.strategy == "fsdp" and trainer.world.size > 1
+    sharded = is_sharded(trainer.model)
     half = trainer.dtype == torch.float16
     return trainer.device.type == "cpu" and not (trainer.config.compile or sharded or half)

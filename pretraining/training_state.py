@@ -19,22 +19,23 @@ from pretraining.checkpoints import Checkpoint, CheckpointError, load_weights
 from pretraining.distributed import World, is_sharded
 from pretraining.optimizers import trainable
 from pretraining.run_state import Progress
+from pretraining.sharded_checkpoints import are_shards, load_model_shards, put_together
 from utils.seeding import capture_rng, restore_rng, set_seed
 
 if TYPE_CHECKING:
     from pretraining.trainer import Trainer
 
 
-def collect(trainer: Trainer) -> dict[str, Any]:
+def collect(trainer: Trainer, *, whole: bool = True) -> dict[str, Any]:
     """All that later steps depend on, besides the weights. Collective; whole on rank 0, which is the one that writes.
 
     Generators differ from rank to rank, so each gives its own (`ranks`). Shards of an optimizer are put together, so
-    that a checkpoint means the same whatever number of processes wrote it.
+    that a checkpoint means the same whatever number of processes wrote it, unless `whole` is false.
     """
     trainer.elapsed()
     world, rng = trainer.world, capture_rng()
     optimizer = trainer.optimizer.state_dict()
-    if is_sharded(trainer.model):
+    if whole and is_sharded(trainer.model):
         from pretraining.fsdp import gathered
 
         optimizer = gathered(optimizer, keep=world.is_main)
@@ -77,7 +78,9 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         {k: g[k] for k in ("initial_lr", "weight_decay") if k in g} for g in groups
     ]
     saved = state["optimizer"]
-    if is_sharded(trainer.model):
+    if are_shards(checkpoint.path):
+        saved = put_together(trainer.optimizer, saved, checkpoint.path)
+    elif is_sharded(trainer.model):
         from pretraining.fsdp import scattered
 
         saved = scattered(trainer.optimizer, saved)
@@ -94,8 +97,10 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 
 def load_into(model: Any, folder: Path) -> None:
-    """Copy the checkpoint's weights into `model`, whole or sharded. Raises CheckpointError."""
-    if is_sharded(model):
+    """Copy the checkpoint's weights into `model`, whichever of the two is whole or sharded. Raises CheckpointError."""
+    if are_shards(folder):
+        load_model_shards(model, folder)
+    elif is_sharded(model):
         from pretraining.fsdp import load_whole
 
         load_whole(model, load_file(folder / "model.safetensors"))

@@ -7,7 +7,6 @@ a bug that a mutation puts into this process is in all of them. Models are two l
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from ranks import run_ranks
 from torch import nn
 from training_checks import BASE, BLOCK, VOCAB, Watch, tiny_model, tiny_tokens
 
-from pretraining import checkpoints, gradients
+from pretraining import gradients
 from pretraining.config import TrainConfig
 from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import EvalBatches
@@ -26,7 +25,7 @@ from working_with_text_data.byte_tokenizer import ByteTokenizer
 from working_with_text_data.windows import BatchLoader
 
 ROWS = 8  # of the global batch
-TRAIN = replace(BASE, steps=10, batch_size=ROWS, log_every=1, prompts=[], exact_fast_matmul=False)
+TRAIN = replace(BASE, steps=10, lr=1e-3, batch_size=ROWS, log_every=1, prompts=[], exact_fast_matmul=False)
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
@@ -149,7 +148,7 @@ def check_ranks_train_like_one(size: int, strategy: str, double: bool, **changes
 
     To 1e-6 in fp32, where sums in another order round differently, and to 1e-10 in fp64, where nothing hides.
     """
-    config = replace(TRAIN, lr=1e-3, clip=0.3, **changes)  # every step is clipped: the norm matters
+    config = replace(TRAIN, clip=0.3, **changes)  # every step is clipped: the norm matters
     limit = 1e-10 if double else 1e-6
     weights, rows, val = train_here(SINGLE, config, double)
     assert all(row[3] > 0.3 for row in rows), "the reference was meant to be clipped"
@@ -196,139 +195,6 @@ def check_ranks_see_other_rows(size: int) -> None:
         )
 
 
-# ---------------------------------------------------------------- LP4 saving, LP1 over ranks
-
-
-def train_in(world: World, folder: Path, config: TrainConfig, resume: bool, dropout: float) -> Any:
-    """A run in `folder`, new or gone on with; (weights, rows, what the generators are at the end)."""
-    run = None
-    if world.is_main:
-        run = Run.open(folder / "law/a") if resume else Run.create("law", {}, root=folder, run_id="a")
-    world.barrier()
-    watch = Watch()
-    trainer = trainer_for(world, config, run=run, dropout=dropout, watch=watch)
-    if resume:
-        trainer.resume(checkpoints.load_checkpoint(folder / "law/a"))
-    trainer.fit()
-    if run is not None:
-        run.close()
-    return weights_of(trainer.model), watch.rows, torch.get_rng_state()
-
-
-def go_back_to(folder: Path, step: int) -> None:
-    """Make the run in `folder` one that ended after `step`."""
-    root = folder / "law/a/checkpoints"
-    for path in checkpoints.step_folders(root):
-        if path.name > checkpoints.step_name(step):
-            checkpoints.shutil.rmtree(path)
-    (root / "last").write_text(checkpoints.step_name(step) + "\n")
-
-
-def check_resume_over_ranks_is_exact(folder: Path, size: int, strategy: str) -> None:
-    """With dropout: 10 steps == 5 + save + new processes + 5 on every rank, with == and torch.equal (LP1)."""
-    config = replace(TRAIN, strategy=strategy, save_every=5, keep_last=9, log_every=2)
-    whole_run = run_ranks(size, train_in, folder, config, False, 0.2)
-    go_back_to(folder, 5)
-    resumed = run_ranks(size, train_in, folder, config, True, 0.2)
-    assert not torch.equal(whole_run[0][2], whole_run[1][2]), (
-        "all ranks drop out the same units: seed by rank"
-    )
-    for rank, (one, other) in enumerate(zip(whole_run, resumed, strict=True)):
-        assert one[1][5:] == other[1], (
-            f"rank {rank}: (step, loss, lr, norm, tokens) after the resume are others"
-        )
-        assert torch.equal(one[2], other[2]), f"rank {rank}: its generator is not where it was"
-        for name, tensor in one[0].items():
-            assert torch.equal(tensor, other[0][name]), f"rank {rank}: {name} differs after the resume"
-
-
-def check_other_world_goes_on(folder: Path, strategy: str, sizes: tuple[int, int]) -> None:
-    """Saved by `sizes[0]` processes, gone on with by `sizes[1]`: the steps that follow are one process's to 1e-5."""
-    config = replace(TRAIN, save_every=5, keep_last=9)
-    reference = train_in(SINGLE, folder / "alone", config, False, 0.0)
-    before, after = (
-        (lambda *a, n=n: run_ranks(n, train_in, *a) if n > 1 else [train_in(SINGLE, *a)]) for n in sizes
-    )
-    many = replace(config, strategy=strategy)
-    before(folder / "moved", many if sizes[0] > 1 else config, False, 0.0)
-    go_back_to(folder / "moved", 5)
-    for weights, rows, _ in after(folder / "moved", many if sizes[1] > 1 else config, True, 0.0):
-        for one, other in zip(reference[1][5:], rows, strict=True):
-            assert one[0] == other[0] and one[4] == other[4], (
-                f"step {other[0]} has {other[4]} tokens, not {one[4]}"
-            )
-            assert abs(one[1] - other[1]) <= 1e-5, (
-                f"step {one[0]}: loss {other[1]} after {sizes[0]} → {sizes[1]} processes, {one[1]} without"
-            )
-        for name, tensor in reference[0].items():
-            worst = float((weights[name] - tensor).abs().max())
-            assert worst <= 2e-6, (
-                f"{name} is {worst:.1e} away from one process's after {sizes[0]} → {sizes[1]} processes"
-            )
-
-
-def check_one_writer(folder: Path, size: int, strategy: str) -> None:
-    """One line of metrics for each step and split, one sample, checkpoints that one process can load and use."""
-    config = replace(
-        TRAIN, steps=4, strategy=strategy, eval_every=2, save_every=2, sample_every=4, prompts=["a"]
-    )
-    config = replace(config, sample_tokens=3)
-    run_ranks(size, train_in, folder, config, False, 0.0)
-    run = Run.open(folder / "law/a")
-    lines = [(r["split"], r["step"], r.get("whole")) for r in run.metrics()]
-    assert len(lines) == len(set(lines)), f"metrics were written more than once: {lines}"
-    assert len(run.samples()) == 1, f"{len(run.samples())} samples of one prompt: only rank 0 writes"
-    for folder_of_step in checkpoints.step_folders(run.path / "checkpoints"):
-        assert checkpoints.damage(folder_of_step) is None
-    alone = trainer_for(SINGLE, replace(config, strategy="none"))
-    alone.resume(checkpoints.load_checkpoint(run))
-    assert alone.evaluate() is not None
-
-
-# ---------------------------------------------------------------- stopping together
-
-
-class StopOn(Watch):
-    """Asks to stop after step 3, on one rank only."""
-
-    def __init__(self, mine: bool) -> None:
-        super().__init__()
-        self.mine = mine
-
-    def on_step_end(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        super().on_step_end(trainer, record)
-        if self.mine and record["step"] == 3:
-            trainer.stop.request("law")
-
-
-def stop_somewhere(world: World, rank: int) -> tuple[int, str]:
-    """The step at which this rank stopped, and how the run ended."""
-    result = trainer_for(world, replace(TRAIN, steps=50), watch=StopOn(world.rank == rank)).fit()
-    return result.step, result.status
-
-
-def check_all_stop_together(size: int) -> None:
-    """A stop request on the last rank alone ends the run of all after the same step."""
-    answers = run_ranks(size, stop_somewhere, size - 1)
-    assert answers == [(3, "stopped")] * size, (
-        f"(step, status) by rank: {answers}; they must agree, or they hang"
-    )
-
-
-def out_of_time(world: World) -> int:
-    """Steps that this rank took of a budget of 0.3 s, with a clock that runs at another speed on each rank."""
-    trainer = trainer_for(world, replace(TRAIN, steps=None, minutes=0.3 / 60, warmup=0.1))
-    true = trainer.elapsed
-    trainer.elapsed = lambda: true() * (1 + 0.5 * world.rank)  # type: ignore[method-assign]
-    return trainer.fit().step
-
-
-def check_clocks_agree(size: int) -> None:
-    """A budget of wall time ends after the same step on all ranks, whatever their own clocks say."""
-    steps = run_ranks(size, out_of_time)
-    assert len(set(steps)) == 1 and steps[0] > 0, f"steps by rank {steps}: rank 0's clock decides for all"
-
-
 # ---------------------------------------------------------------- forty lines of DDP
 
 
@@ -349,6 +215,11 @@ def own_against_torch(world: World, bucket_bytes: int) -> tuple[float, int, int]
         float((a - b).abs().max() / b.abs().max().clamp(min=1e-3)) for a, b in zip(*found, strict=True)
     )
     return worst, own.sent, len(own.buckets)
+
+
+def world_size() -> int:
+    """Of the process group that this rank is in."""
+    return torch.distributed.get_world_size()
 
 
 def check_own_ddp_is_torchs(size: int, bucket_bytes: int) -> None:

@@ -1,6 +1,7 @@
 """LP3, LP4 and LP1 over 2 and 4 ranks: what several processes train is what one would have trained."""
 
 import distributed_checks as laws
+import distributed_saving_checks as saving
 import pytest
 from ranks import needs_fork
 
@@ -37,29 +38,38 @@ def test_ranks_see_other_rows(size):
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_resume_over_ranks_is_exact(tmp_path, strategy):
-    laws.check_resume_over_ranks_is_exact(tmp_path, 2, strategy)
+    saving.check_resume_over_ranks_is_exact(tmp_path, 2, strategy)
 
 
 @pytest.mark.parametrize(
     ("strategy", "sizes"), [("ddp", (2, 1)), ("fsdp", (2, 1)), ("fsdp", (1, 2)), ("ddp", (2, 4))]
 )
 def test_another_number_of_processes_goes_on(tmp_path, strategy, sizes):
-    laws.check_other_world_goes_on(tmp_path, strategy, sizes)
+    saving.check_other_world_goes_on(tmp_path, strategy, sizes)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_one_writer(tmp_path, strategy):
-    laws.check_one_writer(tmp_path, 2, strategy)
+    saving.check_one_writer(tmp_path, 2, strategy)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (2, 4), (4, 1)])
+def test_shards_go_on(tmp_path, sizes):
+    saving.check_shards_go_on(tmp_path, sizes)
 
 
 def test_all_stop_together():
-    laws.check_all_stop_together(2)
+    saving.check_all_stop_together(2)
 
 
 def test_clocks_agree():
-    laws.check_clocks_agree(2)
+    saving.check_clocks_agree(2)
 
 
 @pytest.mark.parametrize(("size", "bucket_bytes"), [(2, 4000), (4, 4000), (2, 1 << 20)])
 def test_forty_lines_of_ddp_are_torchs(size, bucket_bytes):
     laws.check_own_ddp_is_torchs(size, bucket_bytes)
+
+
+def test_a_restart_goes_on(tmp_path, monkeypatch):
+    saving.check_restart_goes_on(tmp_path, monkeypatch)
