@@ -75,7 +75,7 @@ def flags(settings: Settings) -> list[str]:
         flag = f"--{key.replace('_', '-')}"
         if value is True:
             found.append(flag)
-        elif value not in (None, False):
+        elif value is not None and value is not False:  # a seed of 0 is a value
             for each in value if isinstance(value, list) else [value]:
                 found += [flag, str(each)]
     return found

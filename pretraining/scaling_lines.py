@@ -7,15 +7,18 @@ Left out: drawing. Notebook: 05 of this chapter.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pretraining.power_laws import Array, bootstrap, fit_loss, parabola, power_law
 from utils.errors import UserError
 
 Row = Mapping[str, Any]
+RESULTS = Path(__file__).with_name("results") / "scaling.json"
 
 
 def seed_noise(rows: Sequence[Row]) -> float | None:
@@ -114,3 +117,28 @@ def analyse(rows: Sequence[Row]) -> dict[str, Any]:
         except UserError:
             pass
     return figures
+
+
+def read_study(path: Path = RESULTS) -> dict[str, Any]:
+    """The figures of a study's results file; without one, those of a study in which nothing was measured.
+
+    Raises UserError for a file of something else.
+    """
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        return {**figures, "runs": list(figures["runs"])}
+    except FileNotFoundError:
+        return {"runs": [], "complete": False, "seconds": 0.0, **analyse([])}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} holds no scaling study: run python -m pretraining.scaling_study") from None
+
+
+def describe_exponent(figures: Mapping[str, Any], name: str) -> str:
+    """An exponent with its interval in words, or "not measured"."""
+    law = figures.get(name)
+    if law is None:
+        return "not measured"
+    if law["interval"] is None:
+        return f"{law['exponent']:.2f}"
+    low, high = law["interval"]
+    return f"{law['exponent']:.2f} (95 % interval {low:.2f} to {high:.2f})"

@@ -64,7 +64,7 @@ class SweepConfig:
     )
     rank_by: str = _key("auto", "loss, bits_per_byte; auto: the latter where tokens differ")
     retry: bool = _key(False, "train again what failed in an earlier call")
-    name: str | None = _key(None, "of the sweep's folder; null: by what is asked")
+    sweep_name: str | None = _key(None, "of the folder; null: by what is asked")
 
     def __post_init__(self) -> None:
         if self.rank_by not in ("auto", "loss", "bits_per_byte"):
@@ -155,13 +155,13 @@ def open_sweep(config: SweepConfig, plan: SweepPlan, root: Path | None) -> Run:
     identity = {"trials": [trial.id for trial in plan.trials], "rungs": list(plan.rungs), "eta": plan.eta}
     key = key_of(identity)[:8]
     axes = "-".join(dict.fromkeys(k.rpartition(".")[2] for t in plan.trials for k in t.settings))[:40]
-    run_id = config.name or f"{axes}-{key}"
+    run_id = config.sweep_name or f"{axes}-{key}"
     folder = runs_root(root) / STAGE / run_id
     if not (folder / "run.json").is_file():
         return Run.create(STAGE, to_dict(config), root=root, inputs={"plan": key}, run_id=run_id)
     run = Run.open(folder)
     if run.meta["inputs"].get("plan") != key:
-        raise UserError(f"{folder} holds another sweep: give another name=, or remove it")
+        raise UserError(f"{folder} holds another sweep: give another sweep_name=, or remove it")
     run.resume()
     return run
 

@@ -334,3 +334,43 @@ def check_latest_and_given(folder: Path) -> None:
     assert made.report["train"]["path"] == first.report["train"]["path"], (
         "a damaged product is not the latest whole"
     )
+
+
+# --- training by name -----------------------------------------------------------------------------------
+
+
+def check_a_paused_run_is_the_run_that_was_not(folder: Path) -> None:
+    """Stopped at a rung and let on, a run has the weights and losses of one that was never stopped, bit for bit."""
+    import torch
+    from safetensors.torch import load_file
+
+    from pretraining import train_job
+    from pretraining.pretrain_config import PretrainConfig
+
+    model = {"n_layer": 1, "n_embd": 16, "n_head": 2, "block_size": 16, "dropout": 0.1}
+    config = PretrainConfig(
+        data="storyland", max_documents=40, tokenizer="byte", preset="tiny", model=model, steps=6, batch_size=2,
+        lr=1e-2, prompts=[], eval_every=0, save_every=0, log_every=1, eval_tokens=64, dtype="fp32", device="cpu",
+        runs=str(folder),
+    )  # fmt: skip
+    straight = train_job.run_job(config, "straight")
+    paused = train_job.run_job(config, "paused", stop_at=2)
+    assert paused.status == "stopped" and train_job.reached(paused) == 2, paused
+    assert train_job.is_done(paused, 2) and not train_job.is_done(paused, None)
+    for stop_at in (2, 4, None):
+        paused = train_job.run_job(config, "paused", stop_at=stop_at)
+    assert paused.status == "complete"
+
+    def weights(run: Run) -> dict[str, Any]:
+        return load_file(run.path / "checkpoints" / "step_000006" / "model.safetensors")
+
+    ours, theirs = weights(paused), weights(straight)
+    same = all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert same, (
+        "the survivor of a rung is not the run that trains alone: its learning rate saw another budget"
+    )
+
+    def losses(run: Run) -> dict[int, float]:
+        return {row["step"]: row["loss"] for row in run.metrics() if row["split"] == "train"}
+
+    assert losses(paused) == losses(straight)

@@ -41,3 +41,7 @@ def test_a_failed_stage_is_told_truly_and_what_follows_is_not_reached(tmp_path):
 
 def test_latest_is_the_newest_whole_product(tmp_path):
     checks.check_latest_and_given(tmp_path)
+
+
+def test_a_paused_run_is_the_run_that_was_not(tmp_path):
+    checks.check_a_paused_run_is_the_run_that_was_not(tmp_path)

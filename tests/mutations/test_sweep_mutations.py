@@ -105,3 +105,23 @@ def test_a_key_that_leaves_out_what_is_read(monkeypatch, tmp_path):
     )
     with pytest.raises(AssertionError):
         checks.check_stages_are_kept_and_never_stale(tmp_path)
+
+
+def test_a_rung_as_a_budget_of_its_own(monkeypatch, tmp_path):
+    """The usual way to halve: train for few steps, then for more. The learning rate has decayed twice by then."""
+    from pretraining import train_job
+
+    real = train_job.run_job
+
+    def shorter(config, run_id, *, stop_at=None):
+        return real(config if stop_at is None else dataclasses.replace(config, steps=stop_at), run_id)
+
+    monkeypatch.setattr(train_job, "_same_config", lambda run, config: None)
+    monkeypatch.setattr(
+        train_job,
+        "is_done",
+        lambda run, stop_at: train_job.reached(run) >= (6 if stop_at is None else stop_at),
+    )
+    monkeypatch.setattr(train_job, "run_job", shorter)
+    with pytest.raises(AssertionError):
+        checks.check_a_paused_run_is_the_run_that_was_not(tmp_path)
