@@ -205,7 +205,7 @@ class Pipeline:
             self._note(name, status="off")
             return None
         if mode not in MODES or mode == "latest":
-            product = self.store.latest(stage) if mode == "latest" else given(stage, mode)
+            product = self.store.latest(stage) if mode == "latest" else given(stage, mode, self.config.runs)
             self._have(name, product, "given")
             return None
         settings = self.config.settings(name)

@@ -277,7 +277,7 @@ class StageStore:
         )
 
 
-def given(stage: Stage, ref: str) -> Product:
+def given(stage: Stage, ref: str, root: Path | str | None = None) -> Product:
     """A product that the person names: a path, and for a tokenizer or a model also a name.
 
     Raises UserError when there is no such thing.
@@ -290,7 +290,7 @@ def given(stage: Stage, ref: str) -> Product:
     if stage.name in ("train", "finetune"):
         from gpt_model.loading import find_checkpoint
 
-        path = find_checkpoint(ref)
+        path = find_checkpoint(ref, root=runs_root(root))
     if not path.exists():
         raise UserError(
             f"{stage.name}={ref}: no such file or folder; write true, false, latest, fresh or a path"

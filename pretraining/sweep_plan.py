@@ -243,7 +243,9 @@ def _draws(axes: Mapping[str, Axis], trials: int, seed: int) -> list[dict[str, s
 
 def _trial(settings: dict[str, str], fixed: Mapping[str, str], recipe: str | None) -> Trial:
     words = tuple(f"{key}={value}" for key, value in {**fixed, **settings}.items())
-    return Trial(key_of(["trial", recipe, sorted(words)])[:12], settings, words)
+    path = None if recipe is None else Path(recipe)
+    below = path.read_text(encoding="utf-8") if path is not None and path.is_file() else recipe
+    return Trial(key_of(["trial", below, sorted(words)])[:12], settings, words)
 
 
 def _rungs(

@@ -11,6 +11,8 @@ import json
 import math
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -160,23 +162,24 @@ def check_halving_trains_the_survivors_on(folder: Path) -> None:
     assert steps["1e-3"] == (2, "paused")
 
 
-def check_stopping_lets_trials_save(folder: Path) -> None:
-    """A request to stop reaches the trial under way, which saves; nothing new begins, and nothing is called failed."""
-    import threading
-    import time
-
-    plan = plan_of("lr=7e-3,1e-3", "steps=4")
-    stop = StopRequest()
-    made = sweep.Sweep(plan, folder, launch=fake_launcher(folder), say=lambda _: None)
-    waiting = folder / "trials" / "pretrain" / plan.trials[0].id / "waiting"
+def stop_when_there(waiting: Path, stop: StopRequest) -> None:
+    """Ask to stop as soon as the job under way has written its file."""
 
     def ask() -> None:
         deadline = time.monotonic() + 30
         while not waiting.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        stop.request("test")
+        stop.request("SIGTERM")
 
     threading.Thread(target=ask).start()
+
+
+def check_stopping_lets_trials_save(folder: Path) -> None:
+    """A request to stop reaches the trial under way, which saves; nothing new begins, and nothing is called failed."""
+    plan = plan_of("lr=7e-3,1e-3", "steps=4")
+    stop = StopRequest()
+    made = sweep.Sweep(plan, folder, launch=fake_launcher(folder), say=lambda _: None)
+    stop_when_there(folder / "trials" / "pretrain" / plan.trials[0].id / "waiting", stop)
     assert made.run(stop) is False, "a stopped sweep must say so"
     found = made.outcomes()
     statuses = [found[trial.id].status for trial in plan.trials]
@@ -221,6 +224,9 @@ config = dict(word.split("=", 1) for word in words if "=" in word)
 module = words[1]
 if config.get("seed") == "13":
     os.kill(os.getpid(), signal.SIGKILL)
+if config.get("seed") == "15" and not (Path(config["runs"]) / "go").exists():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    (Path(config["runs"]) / "waiting").touch(); time.sleep(30)
 if config.get("seed") == "14":
     print("error: no such key", file=sys.stderr); sys.exit(2)
 if module.endswith("text_data.pipeline"):
@@ -246,14 +252,14 @@ target.parent.mkdir(parents=True, exist_ok=True); target.write_text(content)
 """
 
 
-def piped(folder: Path, **settings: Any) -> tuple[pipeline.Pipeline, Any]:
+def piped(folder: Path, stop: StopRequest | None = None, **settings: Any) -> tuple[pipeline.Pipeline, Any]:
     """A pipeline of fake stages over `folder/book.txt`; returns it and how it ended (an exception counts)."""
     config = pipeline.PipelineConfig(input=str(folder / "book.txt"), runs=str(folder / "runs"), **settings)
     with Run.create("pipeline", {}, root=folder / "runs") as run:
         made = pipeline.Pipeline(config, run, launch=fake_launcher(folder, FAKE_STAGE), say=lambda _: None)
         end: Any
         try:
-            end = made.go(StopRequest())
+            end = made.go(stop or StopRequest())
         except Exception as error:
             end = error
             run.finish("failed", str(error))
@@ -317,6 +323,22 @@ def check_a_failed_stage_is_told_truly(folder: Path) -> None:
     )
     made, end = piped(folder, training={"seed": 14})
     assert isinstance(end, UserError) and end.exit_code == 2 and "no such key" in str(end), repr(end)
+
+
+def check_a_stopped_pipeline_goes_on(folder: Path) -> None:
+    """SIGTERM reaches the stage under way; it is stopped and not failed, and the same command goes on there."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    (folder / "book.txt").write_text("text")
+    stop = StopRequest()
+    stop_when_there(folder / "runs" / "waiting", stop)
+    made, end = piped(folder, stop, training={"seed": 15})
+    assert getattr(end, "status", None) == "stopped" and end.code == 130, (
+        f"a pipeline that was asked to stop ended with {end!r}"
+    )
+    assert statuses_of(made) == ["made", "made", "stopped", "not reached", "not reached"], made.report
+    (folder / "runs" / "go").touch()
+    made, end = piped(folder, training={"seed": 15})
+    assert statuses_of(made) == ["unchanged", "unchanged", "made", "made", "made"], made.report
 
 
 def check_latest_and_given(folder: Path) -> None:

@@ -45,3 +45,7 @@ def test_latest_is_the_newest_whole_product(tmp_path):
 
 def test_a_paused_run_is_the_run_that_was_not(tmp_path):
     checks.check_a_paused_run_is_the_run_that_was_not(tmp_path)
+
+
+def test_a_stopped_pipeline_says_so_and_goes_on(tmp_path):
+    checks.check_a_stopped_pipeline_goes_on(tmp_path)

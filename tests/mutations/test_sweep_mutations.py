@@ -69,7 +69,9 @@ def test_survivors_by_the_plan_instead_of_the_loss(monkeypatch, tmp_path):
 def test_a_stop_that_kills(monkeypatch, tmp_path):
     monkeypatch.setattr(child_process.Child, "stop", lambda self: self.process.kill())
     with pytest.raises(AssertionError, match="saves and stops"):
-        checks.check_stopping_lets_trials_save(tmp_path)
+        checks.check_stopping_lets_trials_save(tmp_path / "sweep")
+    with pytest.raises(AssertionError, match="asked to stop"):
+        checks.check_a_stopped_pipeline_goes_on(tmp_path / "pipeline")
 
 
 def test_a_stage_kept_by_its_settings_alone(monkeypatch, tmp_path):
