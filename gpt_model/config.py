@@ -69,7 +69,7 @@ class GPTConfig:
     zero_init_out: the maps back into the stream begin at 0, so that every block begins as the identity and only
     learns to add (Zhang et al. 2019, arXiv 1901.09321). Of initialisation only: no forward pass depends on it.
     ngram_rows: rows of the tables of pairs, triples, … of tokens that are looked up beside each token (see `ngrams`);
-    `()` is none. Caches keep the ids for it.
+    `()` is none. Caches keep the ids for it. ngram_dropout: share of these look-ups that are left out in training.
     attn_backend: "auto" lets `attention_mechanisms.choose_backend` decide by shape and device.
     """
 
@@ -116,6 +116,7 @@ class GPTConfig:
     logit_softcap: float | None = None
     zero_init_out: bool = False
     ngram_rows: tuple[int, ...] = ()
+    ngram_dropout: float = 0.0
     attn_backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -137,7 +138,7 @@ class GPTConfig:
             raise UserError(
                 f"head_dim (n_embd / n_head) is {self.head_dim} but position rope turns pairs: make it even"
             )
-        for name in ("dropout", *DROPOUTS, "norm_eps"):
+        for name in ("dropout", *DROPOUTS, "ngram_dropout", "norm_eps"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < 1.0:
                 raise UserError(f"{name} is {value}: it must be at least 0.0 and below 1.0")

@@ -87,7 +87,9 @@ class GPT(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.ngram_token_embedding: NgramEmbedding | None = None
         if config.ngram_rows:
-            self.ngram_token_embedding = NgramEmbedding(config.vocab_size, config.ngram_rows, config.n_embd)
+            self.ngram_token_embedding = NgramEmbedding(
+                config.vocab_size, config.ngram_rows, config.n_embd, config.ngram_dropout
+            )
         self.position_embedding: LearnedPositions | SinusoidalPositions | None = None
         if config.position == "learned":
             self.position_embedding = LearnedPositions(config.block_size, config.n_embd)

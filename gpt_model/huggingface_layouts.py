@@ -37,7 +37,7 @@ KNOWN_FIELDS = frozenset(
         *("position", "rope_theta", "rope_layout", "rope_scaling", "rope_factor", "rope_original_length"),
         *("rope_low_turns", "rope_high_turns", "rope_attention_factor", "norm", "norm_eps", "norm_order"),
         *("mlp", "mlp_ratio", "mlp_hidden", "bias", "qkv_bias", "attn_out_bias", "mlp_bias"),
-        *("dropout", "embedding_dropout", "attention_dropout", "residual_dropout"),
+        *("dropout", "embedding_dropout", "attention_dropout", "residual_dropout", "ngram_dropout"),
         *("tie_weights", "embedding_std", "zero_init_out", "attn_backend"),
     )
 )

@@ -249,3 +249,27 @@ def check_ngrams_learn() -> None:
     for table in embedding.tables:
         touched = table.weight.grad.any(-1).sum().item()
         assert 0 < touched <= 10, f"10 n-grams moved {touched} of {table.num_embeddings} rows"
+
+
+def check_ngram_dropout(share: float = 0.4) -> None:
+    """In training whole vectors are left out, each table for itself, and the mean stays; in evaluation none is."""
+    model = ngram_model(ngram_dropout=share)
+    embedding: Any = model.ngram_token_embedding
+    ids = some_ids(1, len(ROWS) + 2000)
+    with torch.no_grad():
+        for table in embedding.tables:
+            table.weight.fill_(0.0)
+        embedding.tables[1].weight.fill_(1.0)
+        assert torch.equal(embedding.eval()(ids), torch.ones(1, 2000, 16)), "dropout acts in evaluation"
+        torch.manual_seed(0)
+        found = embedding.train()(ids)[0]
+    assert torch.equal(found, found[:, :1].expand_as(found)), "a look-up counts as a whole or not at all"
+    kept = (found[:, 0] != 0).double().mean().item()
+    assert abs(kept - (1 - share)) < 0.05, f"{1 - kept:.2f} of the look-ups are left out, not {share}"
+    assert abs(found.mean().item() - 1.0) < 0.08, (
+        f"the mean is {found.mean():.2f} of what it is in evaluation"
+    )
+    embedding.tables[0].weight.data.fill_(1.0)
+    with torch.no_grad():
+        both = embedding(ids)[0, :, 0]
+    assert len(both.unique()) == 3, "tables are left out together: a shorter n-gram must be able to stand in"

@@ -74,6 +74,10 @@ def test_an_ngram_holds_the_tokens_before_and_no_later_one():
     checks.check_ngrams_learn()
 
 
+def test_ngrams_are_left_out_one_by_one_in_training():
+    checks.check_ngram_dropout()
+
+
 @shapes
 def test_ngrams_reach_into_the_cache_however_it_is_fed(shape):
     model = checks.ngram_model(position="rope", **shape)
@@ -142,6 +146,8 @@ def test_wrong_tables_are_named():
         checks.ngram_model(ngram_rows=[60])
     with pytest.raises(UserError, match="ngram_rows is 5: give a list"):
         checks.ngram_model(ngram_rows=5)
+    with pytest.raises(UserError, match=r"ngram_dropout is 1.0: it must be at least 0.0 and below 1.0"):
+        checks.ngram_model(ngram_dropout=1.0)
     with pytest.raises(UserError, match="ngram_rows is 0: it must be a whole number"):
         checks.ngram_model(ngram_rows=[0])
 

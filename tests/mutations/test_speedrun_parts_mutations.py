@@ -147,6 +147,14 @@ def a_branch_forgets_the_ids(patch: Patch) -> None:
     patch.setattr(kv_cache.IdLayer, "copy_rows", lambda self, other, rows: None)
 
 
+def dropout_of_single_numbers(patch: Patch) -> None:
+    patch.setattr(ngrams.torch, "ones_like", lambda x: torch.ones(*x.shape[:-1], 16))
+
+
+def dropout_that_does_not_scale(patch: Patch) -> None:
+    patch.setattr(ngrams.F, "dropout", lambda x, p: (torch.rand(x.shape) >= p).to(x.dtype))
+
+
 def cached_ngrams() -> None:
     model = checks.ngram_model()
     ids = some_ids(2, 6)
@@ -177,6 +185,8 @@ BUGS: list[tuple[Callable[[Patch], None], Callable[[], None], str]] = [
     (ngrams_of_the_future, checks.check_ngrams_count, "an n-gram holds"),
     (the_order_of_an_ngram_is_lost, checks.check_ngrams_by_hand, "one row a table"),
     (the_order_of_an_ngram_is_lost, checks.check_ngrams_have_rows_of_their_own, "need not collide"),
+    (dropout_of_single_numbers, checks.check_ngram_dropout, "as a whole"),
+    (dropout_that_does_not_scale, checks.check_ngram_dropout, "the mean is"),
     (ids_are_not_kept, cached_ngrams, "in the cache"),
     (padding_is_a_token, padded_ngrams, "padded on the left"),
     (a_branch_forgets_the_ids, branched_ngrams, "row i of a branch"),
