@@ -21,11 +21,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 IGNORE = -100
 TABLE_NUMBERS = 2**25  # logits that are held at once: 64 MB in bf16
+LEAST_NUMBERS = 2**20  # a smaller table stays in the cache anyhow: the ordinary way has fewer calls
 PIECE_NUMBERS = 2**18  # of them widened at once: 1 MB in float32, so that it stays in a core's cache
 
 
@@ -33,9 +35,14 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, table: int 
     """The mean cross-entropy of the logits x @ weight.T against `targets`, in nats, without keeping the logits.
 
     x (…, n_embd), weight (V, n_embd), targets (…) int64; a target of -100 does not count, and without any that counts
-    the loss is 0. Under autocast the products run in its dtype. At most `table` logits exist at a time.
+    the loss is 0. Under autocast the products run in its dtype. At most `table` logits exist at a time;
+    a batch with fewer than LEAST_NUMBERS of them goes the ordinary way.
     """
     x, targets = x.reshape(-1, x.size(-1)), targets.reshape(-1)
+    if len(x) * len(weight) < LEAST_NUMBERS:
+        logits = F.linear(x, weight)
+        total = F.cross_entropy(logits.to(_wide(logits)), targets, ignore_index=IGNORE, reduction="sum")
+        return total / (targets != IGNORE).sum().clamp(min=1)
     kind = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
     return _HeadLoss.apply(x.to(kind), weight, targets, table)
 
@@ -77,7 +84,7 @@ def _loss_and_gradients(
     for begin in range(0, len(x), rows):
         some = slice(begin, begin + rows)
         scores = x[some] @ narrow.t()  # (rows, V): the logits, and after the next line their gradient
-        total += (_into_gradient(scores, targets[some], any(wanted[:2])) * share[some]).sum()
+        total += (into_gradient(scores, targets[some], any(wanted[:2])) * share[some]).sum()
         if d_x is not None:  # a row's share is multiplied in here, where rows are short, not in the table
             d_x[some] = (scores @ narrow) * share[some]
         if wanted[1]:
@@ -86,7 +93,7 @@ def _loss_and_gradients(
     return total, d_x, d_weight
 
 
-def _into_gradient(scores: Tensor, targets: Tensor, wanted: bool) -> Tensor:
+def into_gradient(scores: Tensor, targets: Tensor, wanted: bool) -> Tensor:
     """The loss of each row, (rows, 1); `scores` (rows, V) becomes softmax - one-hot in place, if that is `wanted`.
 
     Subtle: log Σ exp(z) is taken from the largest share, which is exp(max z - log Σ exp(z)) and never below 1/V. So no

@@ -76,8 +76,8 @@ def ceiling(shape: str, path: Path = STEP) -> str:
         return NOT_MEASURED
     peaks, top = row["gemm_peak_gflops"], row["ceiling"]
     return (
-        f"Its best matrix products run at {peaks['fp32']:,.0f} GFLOP/s in fp32 and {peaks['bf16']:,.0f} in bf16. A step "
-        f"made of nothing else would be {top['fp32']:.2f} and {top['bf16']:.2f} times as fast as the plain loop."
+        f"Its best matrix products run at {peaks['fp32']:,.0f} GFLOP/s in fp32 and {peaks['bf16']:,.0f} in bf16. "
+        f"A step made of nothing else would be {top['fp32']:.2f} and {top['bf16']:.2f} times as fast as the plain loop."
     )
 
 
@@ -89,7 +89,11 @@ def overheads(path: Path = OVERHEADS) -> str:
     figures, goals = result["figures"], result["figures"]["goals"]
     rows = [
         ["evaluation, logging, samples", f"{figures['around_share']:.1%}", f"under {goals['around_share']:.0%}"],
-        ["a save blocks the loop", f"{1e3 * figures['save_block_s']:.0f} ms", f"under {1e3 * goals['save_block_s']:.0f} ms"],
+        ["a save blocks the loop", _ms(figures["save_block_s"]), f"under {_ms(goals['save_block_s'])}"],
         ["drawing a batch", f"{figures['loader_share']:.2%}", f"under {goals['loader_share']:.0%}"],
     ]  # fmt: skip
     return markdown_table(["beside training", "reached", "goal"], rows)
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.0f} ms"

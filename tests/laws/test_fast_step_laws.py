@@ -37,6 +37,7 @@ def test_a_head_that_is_more_than_a_matrix_keeps_its_logits():
         )
 
 
+@laws.small_tables_too()
 def test_a_frozen_head_gets_no_gradient_and_the_stream_does():
     x, weight, targets = laws._case(torch.float32)
     loss = fast_loss.linear_cross_entropy(x, weight.detach(), targets)
@@ -44,9 +45,27 @@ def test_a_frozen_head_gets_no_gradient_and_the_stream_does():
     assert float(found.abs().max()) > 0
 
 
+@laws.small_tables_too()
 def test_a_second_derivative_is_refused_and_not_wrong():
     x, weight, targets = laws._case(torch.float32)
     loss = fast_loss.linear_cross_entropy(x, weight, targets).square()
     (grad,) = torch.autograd.grad(loss, [x], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
+
+
+@pytest.mark.parametrize("least", [0, 10**9])
+def test_small_and_large_tables_have_one_loss(least, monkeypatch):
+    """On both sides of the threshold the same value and gradients, also where no label counts."""
+    monkeypatch.setattr(fast_loss, "LEAST_NUMBERS", least)
+    for labels in (laws._case(torch.float64)[2], torch.full((3, 7), -100)):
+        x, weight, _ = laws._case(torch.float64)
+        reference = torch.nn.functional.cross_entropy(
+            (x @ weight.t()).reshape(-1, 11), labels.reshape(-1), reduction="sum"
+        ) / max(1, int((labels != -100).sum()))
+        found = fast_loss.linear_cross_entropy(x, weight, labels)
+        assert abs(float(found.detach() - reference.detach())) <= 1e-12
+        pairs = zip(
+            torch.autograd.grad(found, [x, weight]), torch.autograd.grad(reference, [x, weight]), strict=True
+        )
+        assert all(float((a - b).abs().max()) <= 1e-12 for a, b in pairs)
