@@ -169,7 +169,6 @@ def test_removing_old_checkpoints_before_saving_is_caught(monkeypatch, tmp_path)
     honest = checkpoints.atomic_dir
 
     def remove_first(path):
-        checkpoints._remove_old(path.parent, 1)
         for folder in checkpoints.step_folders(path.parent):
             checkpoints.shutil.rmtree(folder)
         return honest(path)
