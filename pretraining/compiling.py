@@ -2,6 +2,8 @@
 
 The compiled forward pass stands beside the model, not in its place: `model.state_dict()` and all that is saved
 keep the model's own names (no `_orig_mod.`, law LP11). torch compiles at the first call, not here.
+Left out: the optimizer's step. On two CPU cores and the storyteller's shapes it did not pay: fused AdamW 1.2 ms and
+compiled 1.5 ms, Muon 14.3 ms and 13.9 ms within a spread of 2 ms (medians of 7 rounds, in turn).
 """
 
 from __future__ import annotations
