@@ -33,10 +33,16 @@ TINY_TRAIN = [*TINY_MODEL, "steps=2", "minutes=null", "max_documents=60", "eval_
 SMALL = {
     r"scratchbook demo": TINY_DEMO,
     r"(scratchbook|python -m pretraining\.)\s?train .*--resume": ["steps=3"],
-    r"(scratchbook|python -m pretraining\.)\s?train": TINY_TRAIN,
+    r"(scratchbook|python -m pretraining\.)\s?train( |$)": TINY_TRAIN,
     r"(scratchbook|python -m gpt_model\.)\s?sample .*--ckpt": ["--max-new-tokens", "5"],
     r"python -m finetuning\.demo\.benchmark": ["skip"],
-    r"python -m pretraining\.benchmark": ["--help"],
+    r"python -m pretraining\.(benchmark|speedrun|scaling_study)": ["--help"],
+    r"python -m pretraining\.prepare_gutenberg": ["min_characters=100"],
+    r"python -m pretraining\.train_simple": [
+        *("n_layer=1", "n_head=2", "n_embd=16", "block_size=32", "vocab_size=300", "steps=2"),
+    ],
+    r"python -m pretraining\.prepare_smollm": ["tokens=2000", "tokenizer=byte", "val_fraction=0.5"],
+    r"python -m pretraining\.results_table": ["out=reference.json"],
     r"python -m working_with_text_data\.benchmark_loader": [
         "tokens=100000",
         "batches=2",
@@ -119,7 +125,8 @@ SMALL = {
     r"python -m gpt_model\.(analyze|lens|gpt(_gqa|_mla|_swa)?)( |$)": [],
     r"scratchbook bench": ["--help"],
     r"scratchbook doctor|python -m gpt_model\.(doctor|costs|sample --help)": [],
-    r"python -m pretraining\.(plot_curves|evaluate)": [],
+    r"python -m pretraining\.evaluate": ["max_tokens=200"],
+    r"python -m pretraining\.plot_curves": [],
     r"python -m working_with_text_data\.benchmark_(cleaning|pipeline)": ["--help"],
     r"python -m working_with_text_data\.|scratchbook tokenizer": [],
     r"python -m utils\.(readme|notebooks)": ["--help"],
