@@ -98,7 +98,13 @@ def test_a_rung_is_what_the_trainer_does():
         for _ in range(3):
             measured.step()
     config = TrainConfig(
-        steps=3, lr=step_candidates.LR, device="cpu", schedule="constant", warmup=0.0, eval_every=0, save_every=0
+        steps=3,
+        lr=step_candidates.LR,
+        device="cpu",
+        schedule="constant",
+        warmup=0.0,
+        eval_every=0,
+        save_every=0,
     )
     trained = Trainer(model, config, batches())
     trained.fit()
