@@ -11,6 +11,7 @@ aside after the first step, not by an earlier save. Left out: a GPU's copy to th
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 import time
@@ -160,6 +161,15 @@ def table(figures: dict[str, Any]) -> str:
         f"goal: {GOAL_MS:.0f} ms at most with 10 M parameters; {figures['reached_ms']:.1f} ms: {reached}"
     )
     return "\n".join(lines)
+
+
+def measured(path: Path = RESULT) -> str:
+    """The table of the kept result, with the machine it was made on; or how to make one."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        return f"{table(result['figures'])}\n{result['command']}; {result['hardware']['cpu']}, {result['date'][:10]}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "not measured: python -m pretraining.benchmark_checkpoints"
 
 
 def main(argv: list[str] | None = None) -> int:

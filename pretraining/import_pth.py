@@ -87,10 +87,12 @@ def open_pth(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # whatever the unpickler meets in a file of others
+        code = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = f"it asks for {code[1]}" if code else one_line(lines[0])[:120]
         raise UserError(
-            f"{path} cannot be read safely ({one_line(lines[0])[:160]}): only tensors and plain values are read, never "
-            "code; save it again as torch.save(model.state_dict(), path)"
+            f"{path} cannot be read safely ({reason}): only tensors and plain values are read, never code; save it "
+            "again as torch.save(model.state_dict(), path)"
         ) from None
     settings: dict[str, Any] = {}
     if isinstance(found, Mapping):

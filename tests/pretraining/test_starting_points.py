@@ -141,5 +141,7 @@ def test_saving_can_be_measured(tmp_path, capsys):
     assert len(figures["kinds"]["in a thread"]["blocked_ms"]) == 2 and figures["checkpoint_bytes"] > 1000
     printed = capsys.readouterr().out
     assert "goal: 50 ms" in printed and ("reached" in printed or "missed" in printed)
+    assert benchmark_checkpoints.measured(out).startswith(printed.splitlines()[0])
+    assert benchmark_checkpoints.measured(tmp_path / "none.json").startswith("not measured")
     with pytest.raises(UserError, match="saves is 0"):
         benchmark_checkpoints.main(["saves=0"])
