@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +103,9 @@ def analyse(rows: Sequence[Row]) -> dict[str, Any]:
             law = power_law([v["budget"] for v in found], [v[value] for v in found])
             spread = None
             if noise is not None:
-                spread, _ = bootstrap(
-                    lambda losses, value=value: _slope_of_valleys(table, value, losses),
-                    [row["val_loss"] for row in table],
-                    noise,
-                )
+                losses = [row["val_loss"] for row in table]
+                with suppress(UserError):  # too noisy for an interval: none is given
+                    spread, _ = bootstrap(partial(_slope_of_valleys, table, value), losses, noise)
             figures[name] = {"factor": law.factor, "exponent": law.exponent, "interval": spread}
     inside = {width: best["lr"] for width, best in rates.items() if best["inside"]}
     if len(inside) >= 2:

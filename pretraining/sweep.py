@@ -80,7 +80,8 @@ def own_keys() -> set[str]:
 
 def split_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The command line as (the sweep's own, settings of training)."""
-    own, training = [], []
+    own: list[str] = []
+    training: list[str] = []
     for word in argv:
         key = word.partition("=")[0]
         is_setting = "=" in word and not word.startswith("-") and key.partition(".")[0] not in own_keys()

@@ -217,7 +217,7 @@ def check_endings() -> None:
 
 # Every stage writes what its settings and its input say, so that a stale product is seen in the text.
 FAKE_STAGE = """
-import json, os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 words = sys.argv[1:]
 config = dict(word.split("=", 1) for word in words if "=" in word)
