@@ -142,7 +142,7 @@ def measure(name: str, config: StepBenchmarkConfig, peaks: dict[str, float] | No
         else:
             found[rung] = steps.ours(model, loader(), steps.LADDER[rung], config.device)
     for other in config.peers:
-        candidate, note = steps.peer(other, model, loader())
+        candidate, note = steps.peer(other, model, loader(), device)
         if candidate is None:
             notes[other] = note
         else:
@@ -218,14 +218,22 @@ def _in_half(candidate: str, device: Any) -> bool:
 
 
 def gemm_peaks(device: str = "cpu", sizes: tuple[int, ...] = (1024, 2048)) -> dict[str, float]:
-    """The best rate of a square matrix product on this machine, GFLOP/s, in fp32 (by the better library) and bf16."""
+    """The best rate of a square matrix product on this machine, GFLOP/s, in fp32 (by the better library) and bf16.
+
+    Of a GPU that stands in the table of `gpt_model.mfu`, the peaks of its data sheet.
+    """
     from functools import partial
 
     import torch
 
+    from gpt_model.mfu import peak_flops, this_machine
+
     from utils.device import exact_fast_matmul
     from utils.timing import compare
 
+    sheet = {kind: peak_flops(this_machine(), kind) for kind in ("fp32", "bf16")} if device != "cpu" else {}
+    if sheet and all(sheet.values()):
+        return {kind: (rate or 0.0) / 1e9 for kind, rate in sheet.items()}
     peaks: dict[str, float] = {}
     for name, dtype, onednn in (
         ("fp32 default", torch.float32, False),
@@ -289,7 +297,10 @@ def main(argv: list[str] | None = None) -> int:
     command = " ".join(["python -m pretraining.benchmark", *command_words(config)])
     out = Path(config.out)
     kept = json.loads(out.read_text())["figures"]["shapes"] if out.exists() else {}
-    peaks = gemm_peaks(config.device, (256,) if config.shapes == ("tiny",) else (1024, 2048))
+    peaks = gemm_peaks(
+        config.device,
+        (256,) if config.shapes == ("tiny",) else (1024, 2048, 8192)[: 2 + (config.device != "cpu")],
+    )
     for name in config.shapes:
         row = measure(name, config, peaks)
         row |= {"ceiling": ceilings(row), "command": command, "date": now(), "threads": config.threads}

@@ -119,7 +119,9 @@ def ours(model: GPT, batches: Iterator[Batch], rung: Rung, device: str = "cpu") 
     return Candidate(step, settings, parameters=trainer.parameters)
 
 
-def peer(name: str, model: GPT, batches: Iterator[Batch]) -> tuple[Candidate | None, str]:
+def peer(
+    name: str, model: GPT, batches: Iterator[Batch], device: torch.device
+) -> tuple[Candidate | None, str]:
     """Another project's model in the plain loop, or None and why there is none."""
     if importlib.util.find_spec(PEERS[name]) is None:
         return None, f"not measured: {PEERS[name]} is not installed"
@@ -127,7 +129,8 @@ def peer(name: str, model: GPT, batches: Iterator[Batch]) -> tuple[Candidate | N
         other = (_transformers if name == "transformers" else _llms_from_scratch)(model.config)
     except Exception as error:  # whatever another project raises
         return None, f"not measured: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-    return Candidate(plain_step(other.train(), batches, LR), same_weights=False), ""
+    step = plain_step(other.train().to(device), _moved(batches, device), LR)
+    return Candidate(step, same_weights=False), ""
 
 
 class _WithLoss(nn.Module):
