@@ -227,7 +227,6 @@ def gemm_peaks(device: str = "cpu", sizes: tuple[int, ...] = (1024, 2048)) -> di
     import torch
 
     from gpt_model.mfu import peak_flops, this_machine
-
     from utils.device import exact_fast_matmul
     from utils.timing import compare
 
