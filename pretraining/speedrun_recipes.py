@@ -135,10 +135,17 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "untied",
-        "a head of its own, logits within ± 15",
-        "65 characters are looked up and scored by different vectors; no logit runs away",
+        "a head of its own, not the embedding used again",
+        "what a character means and what speaks for it are two things; with 65 of them a second table costs nothing",
+        "Press & Wolf, arXiv 1608.05859, who tie them",
+        model={"tie_weights": False},
+    ),
+    Rung(
+        "softcap",
+        "logits within ± 15",
+        "no logit runs away while the rate is high",
         "Gemma 2, arXiv 2408.00118",
-        model={"tie_weights": False, "logit_softcap": 15.0},
+        model={"logit_softcap": 15.0},
     ),
     Rung(
         "wsd",
@@ -146,6 +153,41 @@ LADDER: tuple[Rung, ...] = (
         "far from the end a high rate is best, and the last half pays for all the noise at once",
         "Hu et al., arXiv 2404.06395; Hägele et al., arXiv 2405.18392",
         training={"schedule": "wsd", "cooldown": 0.5, "warmup": 0.02},
+    ),
+    Rung(
+        "narrow",
+        "4 × 128 in place of 4 × 192",
+        "half of the arithmetic, so nearly twice the text; it pays once optimizer and architecture learn from little",
+        "Hoffmann et al., arXiv 2203.15556",
+        model={"n_embd": 128, "n_head": 4},
+    ),
+    Rung(
+        "batch",
+        "16 sequences a step in place of 24",
+        "more steps from the same text, until a step's fixed costs eat the gain",
+        "McCandlish et al., arXiv 1812.06162",
+        training={"batch_size": 16},
+    ),
+    Rung(
+        "n-grams",
+        "tables of the last two to five characters, added to the embedding",
+        "what a word would say is looked up in place of being worked out; four rows a character cost no matrix product",
+        "Pagnoni et al., arXiv 2412.09871, section 3.2.1",
+        model={"ngram_rows": [4357, 16381, 32749, 32749]},
+    ),
+    Rung(
+        "n-gram-dropout",
+        "half of these look-ups left out in training",
+        "from the second reading on, the rows know the text by heart",
+        "Srivastava et al. 2014, JMLR 15",
+        model={"ngram_dropout": 0.5},
+    ),
+    Rung(
+        "rate",
+        "four times the rate for tables, head and gains",
+        "a row is touched seldom and must learn from few touches",
+        "found here",
+        training={"lr": 2e-2},
     ),
 )
 
