@@ -87,7 +87,7 @@ def open_pth(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # whatever the unpickler meets in a file of others
-        code = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+        code = re.search(r"GLOBAL (\S+)", str(error))
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         reason = f"it asks for {code[1]}" if code else one_line(lines[0])[:120]
         raise UserError(
