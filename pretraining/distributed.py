@@ -174,12 +174,12 @@ class World:
                 "take strategy=ddp or fsdp, or start one process"
             )
         gpu = self.device is not None and self.device.type == "cuda"
-        return DistributedDataParallel(
-            model,
-            device_ids=[self.device.index] if gpu and self.device is not None else None,
-            gradient_as_bucket_view=True,  # .grad is the bucket itself: no second copy
-            **{_BUFFERS: False},  # rotary tables and masks are computed alike everywhere
-        )
+        options: dict[str, Any] = {
+            "device_ids": [self.device.index] if gpu and self.device is not None else None,
+            "gradient_as_bucket_view": True,  # .grad is the bucket itself: no second copy
+            _BUFFERS: False,  # rotary tables and masks are computed alike everywhere
+        }
+        return DistributedDataParallel(model, **options)
 
     @contextlib.contextmanager
     def accumulating(self, forward: Any, last: bool) -> Iterator[None]:
