@@ -258,8 +258,8 @@ def choose_backend(
     where one overtook the other on x86 with AVX-512 and without AMX, two threads, torch 2.13; what the choices gain
     is in `results/kernels.json` (`python -m attention_mechanisms.benchmark`). In float32 SDPA is hard to beat, but for
     training on 256 to 1,024 tokens, and where float32 goes through oneDNN (`utils.device`), which SDPA's many small
-    products suffer from. In bf16 it is not: one query of 12 heads is quicker `grouped` from about 170 keys on, eight rows of them from 20 keys on;
-    a whole text is quicker by hand up to 256 tokens, and in `blocks` beyond.
+    products suffer from. In bf16 it is not: one query of 12 heads is quicker `grouped` from about 170 keys on, eight
+    rows of them from 20 keys on; a whole text is quicker by hand up to 256 tokens, and in `blocks` beyond.
     """
     q_len, k_len = q.size(-2), k.size(-2)
     plain = not (masked or biased or dropout)

@@ -117,7 +117,7 @@ class MultiHeadAttention(nn.Module):
         self.qkv_proj = nn.Linear(config.n_embd, sum(self.qkv_rows), bias=has_bias(config, "qkv"))
         self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=has_bias(config, "attn_out"))
         normed = bool(getattr(config, "qk_norm", False))
-        self.q_norm = HeadNorm(self.head_dim) if normed else None
+        self.q_norm: nn.Module | None = HeadNorm(self.head_dim) if normed else None
         self.k_norm = HeadNorm(self.head_dim) if normed else None
         self.rope = rotary(config, self.head_dim)
         self.alibi = config.position == "alibi"

@@ -249,7 +249,8 @@ def main(argv: list[str] | None = None) -> int:
                 f"{own['times_sooner']:.2f} x sooner together than one after another "
                 f"({own['equal_tokens']:.1%} of the ids equal)\n"
                 f"  first token: {wait['alone_s'] * 1000:.0f} ms alone, {wait['beside_s'] * 1000:.0f} ms beside "
-                f"{wait['others']} others ({wait['ratio']:.2f} x; {wait['ratio_worst']:.2f} x just after a step began)\n"
+                f"{wait['others']} others ({wait['ratio']:.2f} x; {wait['ratio_worst']:.2f} x just after a step "
+                "began)\n"
                 f"  all at one moment: first token after {own['all_at_once']['median_s'] * 1000:.0f} ms (median), "
                 f"{own['all_at_once']['last_s'] * 1000:.0f} ms (the last)"
             )

@@ -104,7 +104,8 @@ class GPT(nn.Module):
         self.head: nn.Linear | None = None
         if not config.tie_weights:
             self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        # (stream, head's matrix, targets) -> mean loss: set by a trainer that needs no logits (`pretraining.fast_loss`).
+        # (stream, head's matrix, targets) -> mean loss: set by a trainer that needs no logits
+        # (`pretraining.fast_loss`).
         self.head_loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
         self.init_weights()
 

@@ -79,7 +79,9 @@ def test_any_other_right_answer_passes(exercise, right):
         (KEPT, lambda losses, last, best: {1}, "only steps that were saved"),
         (
             KEPT,
-            lambda losses, last, best: _by_loop({s: 2.95 if x is None else x for s, x in losses.items()}, last, best),
+            lambda losses, last, best: _by_loop(
+                {s: 2.95 if x is None else x for s, x in losses.items()}, last, best
+            ),
             "a step without a loss is never among the best",
         ),
     ],
