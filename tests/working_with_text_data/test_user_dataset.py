@@ -37,7 +37,7 @@ class TestFormatsAndKinds:
             (b"A whole\nbook.\n", "book.md", "txt", "text", 1),
             (b'text,label\n"a\nb",1\nc,0\n', "a.csv", "csv", "text", 2),
             (b"instruction,output\nsay,it\n", "a.csv", "csv", "instruction", 1),
-            (gzip.compress(lines(TASK)), "a.jsonl.gz", "jsonl", "instruction", 1),
+            (gzip.compress(lines(TASK), mtime=0), "a.jsonl.gz", "jsonl", "instruction", 1),
             (b"\xef\xbb\xbf" + lines(CHAT), None, "jsonl", "chat", 1),
         ],
     )
@@ -118,7 +118,7 @@ class TestWhatIsWrong:
             ("text".encode("utf-16"), None, "UTF-16"),
             (bytes(2000), None, "a binary file"),
             (b"\x1f\x8bbroken", "a.jsonl.gz", "damaged gzip"),
-            (gzip.compress(lines(TASK))[:-12], None, "damaged gzip"),
+            (gzip.compress(lines(TASK), mtime=0)[:-12], None, "damaged gzip"),
             (lines({"messages": []}), None, "line 1: `messages` must be a list"),
             (lines({"messages": ["x"]}), None, "message 1 must be an object"),
             (
