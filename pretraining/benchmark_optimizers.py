@@ -37,7 +37,7 @@ GOAL = 0.65  # of AdamW's steps, for Muon
 TRIED: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "adamw": ("adamw", "lr", (2e-3, 4e-3, 8e-3)),
     "adamw_2rates": ("galore", "galore_scale", (0.1, 0.25, 0.5)),
-    "muon": ("muon", "muon_lr", (0.01, 0.02, 0.04)),
+    "muon": ("muon", "muon_lr", (0.015, 0.03, 0.06)),
     "galore": ("galore", "galore_scale", (0.25, 0.5, 1.0)),
     "lion": ("lion", "lr", (2e-4, 5e-4, 1e-3)),
     "sgd": ("sgd", "lr", (0.1, 0.3, 1.0)),
@@ -56,7 +56,7 @@ class BenchmarkConfig:
     optimizers: tuple[str, ...] = _key(tuple(TRIED), f"adamw and some of {', '.join(list(TRIED)[1:])}")
     seeds: tuple[int, ...] = _key((1, 2, 3), "of weights and batches; at least three make a spread")
     tuning_seed: int = _key(0, "of the runs that choose the rates; never reported")
-    shares: tuple[float, ...] = _key((0.3, 0.4, 0.5, 0.65, 0.8), "of AdamW's steps, for Muon alone")
+    shares: tuple[float, ...] = _key((0.2, 0.3, 0.4, 0.5, 0.65), "of AdamW's steps, for Muon alone")
     steps: int = _key(400, "optimizer steps of each model")
     batch_size: int = _key(16, "sequences in a step")
     n_layer: int = _key(4, "blocks of the model")
@@ -65,7 +65,7 @@ class BenchmarkConfig:
     galore_rank: int = _key(32, "a quarter of the width")
     galore_gap: int = _key(50, "steps between projectors")
     data: str = _key("storyland", "a corpus or the path of a text")
-    max_documents: int | None = _key(None, "take at most so many documents")
+    max_documents: int | None = _key(4000, "take at most so many documents")
     vocab_size: int = _key(1024, "of the BPE tokenizer")
     dtype: str = _key("auto", "of the forward pass: auto, fp32, bf16")
     device: str = _key("cpu", "cpu, cuda, mps or auto")
@@ -96,13 +96,13 @@ class BenchmarkConfig:
         """The recipe of one model: all but the optimizer is the same for all."""
         from pretraining.config import PretrainConfig
 
-        every = max(1, steps // 20)
+        every = max(1, steps // 10)
         return PretrainConfig(
             data=self.data, max_documents=self.max_documents, vocab_size=self.vocab_size, steps=steps,
             batch_size=self.batch_size, optimizer=optimizer, schedule="cosine", warmup=0.05, seed=seed,
             galore_rank=changes.get("galore_rank", self.galore_rank), galore_gap=self.galore_gap,
             dtype=self.dtype, device=self.device,
-            eval_every=every, eval_tokens=None, save_every=0, log_every=0, prompts=[], preset="debug",
+            eval_every=every, eval_tokens=8192, save_every=0, log_every=0, prompts=[], preset="debug",
             beta2=0.99 if optimizer == "lion" else 0.95,
             **{key: value for key, value in changes.items() if key != "galore_rank"},
         )  # fmt: skip
