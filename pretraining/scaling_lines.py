@@ -43,16 +43,25 @@ def by_budget(rows: Sequence[Row]) -> dict[float, list[Row]]:
     return {budget: sorted(group, key=lambda r: r["n"]) for budget, group in sorted(groups.items())}
 
 
+def near_bottom(group: Sequence[Row], reach: int = 2) -> list[Row]:
+    """The run with the lowest loss and up to `reach` neighbours on either side: far up the hill is no parabola."""
+    group = sorted(group, key=lambda row: row["n"])
+    at = min(range(len(group)), key=lambda i: group[i]["val_loss"])
+    return group[max(0, at - reach) : at + reach + 1]
+
+
 def valleys(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The best size and the lowest loss at each budget that has a valley."""
     found = []
     for budget, group in by_budget(rows).items():
+        near = near_bottom(group)
         try:
-            curve = parabola([r["n"] for r in group], [r["val_loss"] for r in group])
+            curve = parabola([r["n"] for r in near], [r["val_loss"] for r in near])
         except UserError:
             continue  # too few sizes, or no lowest point
-        per_token = _between([(r["n"], r["flops_per_token"]) for r in group], curve.best)
-        found.append({"budget": budget, **asdict(curve), "tokens": budget / per_token})
+        if curve.inside:
+            per_token = _between([(r["n"], r["flops_per_token"]) for r in group], curve.best)
+            found.append({"budget": budget, **asdict(curve), "tokens": budget / per_token})
     return found
 
 

@@ -42,8 +42,8 @@ class StudyConfig:
 
     data: str = _key("pydoc", "a corpus or the path of a text, read as bytes")
     max_documents: int | None = _key(None, "take at most so many documents")
-    layers: tuple[int, ...] = _key((2, 2, 2, 3, 4), "of each model")
-    widths: tuple[int, ...] = _key((16, 24, 40, 56, 80), "of each model; heads are 8 wide")
+    layers: tuple[int, ...] = _key((2, 2, 2, 2, 3), "of each model")
+    widths: tuple[int, ...] = _key((8, 16, 24, 40, 56), "of each model; heads are 8 wide")
     budgets: tuple[float, ...] = _key(
         (5e10, 1.5e11, 4.5e11), "training FLOPs of each model, one row a budget"
     )
