@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from distributed_checks import TRAIN, trainer_for
 from ranks import needs_fork, run_ranks
-from training_checks import tiny_model
+from training_checks import Watch, tiny_model
 
 from pretraining import benchmark_distributed, elastic, scale_plan, scale_sheet, sharded_checkpoints
 from pretraining.config import TrainConfig
@@ -82,9 +83,7 @@ def test_what_ranks_say_to_each_other():
 
 def sharded_alone(world):
     """A run of one process under torchrun whose model is sharded all the same."""
-    trainer = trainer_for(
-        world, TrainConfig(**{**vars(TRAIN), "steps": 2, "strategy": "fsdp", "fast_loss": True})
-    )
+    trainer = trainer_for(world, replace(TRAIN, steps=2, strategy="fsdp", fast_loss=True))
     return trainer.fit().step
 
 
@@ -187,3 +186,23 @@ def test_torchrun_trains_one_run(tmp_path):
     assert [row["step"] for row in lines if row["split"] == "train"] == [1, 2, 3, 4]
     meta = json.loads((run / "run.json").read_text())
     assert meta["status"] == "complete" and meta["launch"]
+
+
+def half_sharded(world):
+    """Losses of six sharded steps whose gathered weights are bf16, and the precision of what is kept."""
+    watch = Watch()
+    config = replace(TRAIN, steps=6, strategy="fsdp", dtype="bf16", clip=0.5)
+    trainer = trainer_for(world, config, watch=watch)
+    trainer.fit()
+    kept = {t.dtype for p in trainer.parameters for t in (p, *trainer.optimizer.state[p].values())}
+    return [row[1] for row in watch.rows], kept
+
+
+@needs_fork
+def test_gathering_in_bf16_keeps_everything_else_in_fp32():
+    watch = Watch()
+    trainer_for(SINGLE, replace(TRAIN, steps=6, clip=0.5), watch=watch).fit()
+    (losses, kept), (others, _) = run_ranks(2, half_sharded)
+    assert losses == others and kept == {torch.float32}, f"a shard, a moment or a step is {kept}"
+    for (_, loss, *_), half in zip(watch.rows, losses, strict=True):
+        assert abs(half / loss - 1) < 0.01, f"loss {half} with bf16 gathers, {loss} in fp32"
