@@ -35,8 +35,10 @@ chat: .venv/installed
 doctor: .venv/installed
 	@$(BIN)/scratchbook doctor
 
+# Two processes, because a test uses one thread; then the notebooks, which use both, one after the other.
 test: .venv/installed lint type-check layers
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not notebooks" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m notebooks $(PYTEST_ARGS)
 
 test-fast: .venv/installed
 	$(BIN)/python -m pytest -q -m "not slow and not notebooks and not browser" $(PYTEST_ARGS)
