@@ -20,7 +20,7 @@ def received_bytes() -> int | None:
     """Payload bytes that have come in over all TCP connections of this process; None where nobody counts them."""
     if not Path("/proc/self/fd").is_dir() or not hasattr(socket, "TCP_INFO"):
         return None
-    total, counted = 0, False
+    total = 0
     for entry in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             if not os.readlink(f"/proc/self/fd/{entry}").startswith("socket:"):
@@ -29,6 +29,7 @@ def received_bytes() -> int | None:
                 if connection.family not in (socket.AF_INET, socket.AF_INET6):
                     continue
                 info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-            if len(info) >= _BYTES_RECEIVED + 8:
-                total, counted = total + struct.unpack_from("Q", info, _BYTES_RECEIVED)[0], True
-    return total if counted else None
+            if len(info) < _BYTES_RECEIVED + 8:
+                return None  # a kernel from before there was such a count
+            total += struct.unpack_from("Q", info, _BYTES_RECEIVED)[0]
+    return total
