@@ -14,13 +14,6 @@ def test_a_checkpoint_of_nanogpt_gives_the_same_logits(bias, prefix, tmp_path):
     checks.check_nanogpt(tmp_path, bias=bias, prefix=prefix)
 
 
-@pytest.mark.parametrize("inside", [None, "model_state_dict"])
-@pytest.mark.parametrize("qkv_bias", [True, False])
-def test_a_model_of_llms_from_scratch_gives_the_same_logits(qkv_bias, inside, tmp_path):
-    pytest.importorskip("llms_from_scratch")
-    checks.check_llms_from_scratch(tmp_path, qkv_bias=qkv_bias, inside=inside)
-
-
 def test_a_state_dict_of_transformers_gives_the_same_logits(tmp_path):
     pytest.importorskip("transformers")
     checks.check_transformers(tmp_path)
