@@ -1,14 +1,14 @@
 """What a training run says while it runs: metrics, samples, log lines, callbacks, sinks.
 
-The run folder is the truth and a failure to write it is an error; callbacks and sinks are lookers-on, and
-what one of them raises is logged once and never stops training.
+The run folder is the truth and a failure to write it is an error (unless the run is to go on over a full disk:
+`patient`); callbacks and sinks are lookers-on, and what one of them raises is logged once and never stops training.
 """
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pretraining.callbacks import Callback
@@ -25,27 +25,31 @@ class Journal:
         callbacks: Sequence[Callback] = (),
         sinks: Sequence[Any] = (),
         tags: Mapping[str, Any] | None = None,
+        *,
+        patient: bool = False,
     ) -> None:
         self.run, self.callbacks, self.sinks, self.tags = run, list(callbacks), list(sinks), dict(tags or {})
+        self.patient = patient  # a disk that refuses a line costs the line, is said once, and nothing else
+        self.lost_lines = 0
         self._failed: set[tuple[int, str]] = set()
 
     def metric(self, **fields: Any) -> None:
         """One record of metrics.jsonl, with the run's tags."""
         record = {**fields, **self.tags}
         if self.run is not None:
-            self.run.metric(**record)
+            self._write(self.run.metric, **record)
         for sink in self.sinks:
             self._guarded(sink, "log", dict(record))
 
     def sample(self, **fields: Any) -> None:
         """One record of samples.jsonl, with the run's tags."""
         if self.run is not None:
-            self.run.sample(**fields, **self.tags)
+            self._write(self.run.sample, **fields, **self.tags)
 
     def log(self, text: str) -> None:
         """A line of log.txt."""
         if self.run is not None:
-            self.run.log(text)
+            self._write(self.run.log, text)
 
     def say(self, text: str) -> None:
         """A line that a person should see: a warning on the terminal, and log.txt."""
@@ -56,6 +60,19 @@ class Journal:
         """`callback.<point>(*arguments)` for each callback."""
         for callback in self.callbacks:
             self._guarded(callback, point, *arguments)
+
+    def _write(self, line: Callable[..., None], *arguments: Any, **fields: Any) -> None:
+        try:
+            line(*arguments, **fields)
+        except OSError as error:
+            if not self.patient:
+                raise
+            self.lost_lines += 1
+            if self.lost_lines == 1:
+                text = (
+                    f"cannot write to {self.run} ({one_line(error)}): training goes on, some lines are lost"
+                )
+                warnings.warn(text, RuntimeWarning, stacklevel=3)
 
     def _guarded(self, other: Any, method: str, *arguments: Any) -> None:
         try:

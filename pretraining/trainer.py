@@ -84,7 +84,7 @@ class Trainer:
         self.model = model.to(self.device)
         self.train_batches, self.val_batches = train_batches, val_batches
         self.bytes_per_token = bytes_per_token
-        self.journal = Journal(None, callbacks, sinks, tags)
+        self.journal = Journal(None, callbacks, sinks, tags, patient=config.on_save_error == "continue")
         self.run: Run | None = None
         self.checkpoint_dir = checkpoint_dir
         if run is not None:

@@ -261,6 +261,29 @@ def check_full_disk_can_be_waited_out(folder: Path, monkeypatch: Any, *, beside:
     assert saves.steps == [2, 8], f"announced as saved: {saves.steps}"
 
 
+def check_full_disk_may_cost_lines_but_not_the_run(folder: Path, monkeypatch: Any) -> None:
+    """`on_save_error=continue`, and for a while not even a line of metrics can be written: said once, and it goes on."""
+    honest = Run.metric
+
+    def metric(run: Run, **fields: Any) -> None:
+        if fields["step"] in (3, 4):
+            raise OSError(errno.ENOSPC, "No space left on device", str(run.path))
+        honest(run, **fields)
+
+    monkeypatch.setattr(Run, "metric", metric)
+    trainer, _ = disk_trainer(folder, {4}, monkeypatch, beside=True, on_save_error="continue")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            result = trainer.fit()
+        except OSError as error:
+            raise AssertionError(f"a line that could not be written ended the run: {error}") from error
+    lost = [str(w.message) for w in said if "some lines are lost" in str(w.message)]
+    assert len(lost) == 1, f"lost lines must be said once, not {len(lost)} times"
+    steps = [row["step"] for row in trainer.run.metrics() if row["split"] == "train"]
+    assert result.step == 8 and steps == [1, 2, 5, 6, 7, 8] and trainer.journal.lost_lines == 2
+
+
 def check_full_disk_stops_cleanly(folder: Path, monkeypatch: Any, *, beside: bool) -> None:
     """`on_save_error=stop`: one line that names what is intact, and the earlier checkpoint loads."""
     trainer, saves = disk_trainer(folder, {4}, monkeypatch, beside=beside)

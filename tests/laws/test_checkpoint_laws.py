@@ -38,6 +38,10 @@ def test_a_full_disk_can_be_waited_out(beside, tmp_path, monkeypatch):
     checks.check_full_disk_can_be_waited_out(tmp_path, monkeypatch, beside=beside)
 
 
+def test_a_full_disk_may_cost_lines_but_not_the_run(tmp_path, monkeypatch):
+    checks.check_full_disk_may_cost_lines_but_not_the_run(tmp_path, monkeypatch)
+
+
 @pytest.mark.parametrize("beside", [False, True], ids=["at once", "in a thread"])
 def test_a_full_disk_stops_the_run_with_the_earlier_checkpoint_intact(beside, tmp_path, monkeypatch):
     checks.check_full_disk_stops_cleanly(tmp_path, monkeypatch, beside=beside)

@@ -124,6 +124,14 @@ def test_a_step_that_counts_as_saved_although_it_is_not_is_caught(beside, monkey
     must_fail(laws.check_full_disk_stops_cleanly, tmp_path, monkeypatch, beside=beside)
 
 
+def test_a_journal_that_gives_up_is_caught(monkeypatch, tmp_path):
+    honest = trainer.Journal.__init__
+    monkeypatch.setattr(
+        trainer.Journal, "__init__", lambda self, *a, patient: honest(self, *a, patient=False)
+    )
+    must_fail(laws.check_full_disk_may_cost_lines_but_not_the_run, tmp_path, monkeypatch)
+
+
 # ---------------------------------------------------------------- which checkpoints stay
 
 
@@ -188,12 +196,6 @@ def test_a_fork_that_writes_into_its_parent_is_caught(monkeypatch, tmp_path):
 
 
 # ---------------------------------------------------------------- files of others
-
-
-def test_queries_and_keys_in_the_wrong_order_are_caught(monkeypatch, tmp_path):
-    pytest.importorskip("llms_from_scratch")
-    monkeypatch.setattr(import_pth, "SCRATCH_PARTS", ("W_key", "W_query", "W_value"))
-    must_fail(pth_checks.check_llms_from_scratch, tmp_path, qkv_bias=False)
 
 
 def changed_config(**changes):
