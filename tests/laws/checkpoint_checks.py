@@ -262,7 +262,7 @@ def check_full_disk_can_be_waited_out(folder: Path, monkeypatch: Any, *, beside:
 
 
 def check_full_disk_may_cost_lines_but_not_the_run(folder: Path, monkeypatch: Any) -> None:
-    """`on_save_error=continue`, and for a while not even a line of metrics can be written: said once, and it goes on."""
+    """`on_save_error=continue`, and for a while no line of metrics can be written: said once, and it goes on."""
     honest = Run.metric
 
     def metric(run: Run, **fields: Any) -> None:
