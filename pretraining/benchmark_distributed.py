@@ -12,6 +12,7 @@ users get; the time to start is not in them.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -207,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
             figures = measure_here(config, world)
             if world.is_main:
                 Path(config.out).write_text(json.dumps(figures))
-        return 0
+        os._exit(0)  # all is written; torch's threads sometimes abort when the interpreter ends under them
     from utils.timing import write_result
 
     figures = measure(config)
@@ -228,4 +229,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_main(main))
+    from pretraining.elastic import leave
+
+    raise SystemExit(leave(run_main(main)))
