@@ -17,7 +17,7 @@ import contextlib
 import gc
 import inspect
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pretraining.elastic import launched
 from utils.device import pick_device
 from utils.errors import UserError
 
@@ -227,18 +228,13 @@ def share(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun (or anything else that sets RANK and WORLD_SIZE) started this process."""
-    return "RANK" in environment and "WORLD_SIZE" in environment
-
-
 @contextlib.contextmanager
 def open_world(device: str = "auto") -> Iterator[World]:
     """The world that torchrun's environment describes; SINGLE when this process was started alone.
 
     gloo on the CPU; on CUDA one GPU each, NCCL for tensors there and gloo for numbers. Everything made of it
     (wrapped models, optimizers) must be out of scope when the block ends: keep it inside a function called
-    here, otherwise torch aborts at exit after all work succeeded. Raises UserError for a broken environment
+    here. A command that opened a world ends with `elastic.leave`. Raises UserError for a broken environment
     and for more processes than GPUs.
     """
     if not launched():

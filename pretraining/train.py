@@ -234,4 +234,6 @@ sys.modules[__name__].__class__ = _CallableModule
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_main(main))
+    from pretraining.elastic import leave
+
+    raise SystemExit(leave(run_main(main)))

@@ -15,7 +15,7 @@ from ranks import run_ranks
 from torch import nn
 from training_checks import BASE, BLOCK, VOCAB, Watch, tiny_model, tiny_tokens
 
-from pretraining import gradients
+from pretraining import galore, gradients
 from pretraining.config import TrainConfig
 from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import EvalBatches
@@ -175,6 +175,43 @@ def check_ranks_train_like_one(size: int, strategy: str, double: bool, **changes
             f"rank {rank} judged on {their_val.tokens} tokens of {val.tokens}"
         )
         assert abs(val.loss - their_val.loss) <= 10 * limit, f"validation {their_val.loss} on rank {rank}"
+
+
+def galore_on_another_machine(world: World, config: TrainConfig) -> dict[str, torch.Tensor]:
+    """Weights after a run in which the SVD of rank 1 finds the same subspace with other directions in it.
+
+    Where singular values are nearly equal, rounding decides. (Signs alone would cancel out.)
+    """
+    honest = galore.projectors
+
+    def turned(*arguments: Any) -> dict[str, torch.Tensor]:
+        found = {}
+        for side, directions in honest(*arguments).items():
+            rank = directions.size(1 if side == "left" else 0)
+            turn, _ = torch.linalg.qr(torch.arange(1.0, rank * rank + 1).sin().view(rank, rank))
+            turn = turn.to(directions.dtype)
+            found[side] = directions @ turn if side == "left" else turn @ directions
+        return found
+
+    if world.rank == 1:
+        galore.projectors = turned  # type: ignore[assignment]
+    try:
+        return train_here(world, config, double=True)[0]
+    finally:
+        galore.projectors = honest
+
+
+def check_ranks_share_galores_projector() -> None:
+    """All ranks project with rank 0's directions: their weights are alike, and one process's."""
+    config = replace(TRAIN, optimizer="galore", galore_rank=4, galore_gap=4)
+    alone = galore_on_another_machine(SINGLE, config)
+    first, second = run_ranks(2, galore_on_another_machine, config)
+    for name, tensor in alone.items():
+        assert torch.equal(first[name], second[name]), (
+            f"{name} differs between ranks: each went on with the projector of its own SVD"
+        )
+        worst = float((first[name] - tensor).abs().max())
+        assert worst <= 1e-6, f"{name} is {worst:.1e} away from one process's"  # the SVD runs in fp32
 
 
 def seen_rows(world: World, steps: int) -> list[list[int]]:

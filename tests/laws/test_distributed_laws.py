@@ -31,6 +31,10 @@ def test_ranks_train_like_one_with_accumulation(strategy):
     laws.check_ranks_train_like_one(2, strategy, True, grad_accum=2, batch_size=4)
 
 
+def test_ranks_share_galores_projector():
+    laws.check_ranks_share_galores_projector()
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_ranks_see_other_rows(size):
     laws.check_ranks_see_other_rows(size)

@@ -11,7 +11,18 @@ import pytest
 import ranks
 import torch
 
-from pretraining import distributed, elastic, fsdp, gradients, local_ranks, own_ddp, trainer
+from pretraining import (
+    distributed,
+    elastic,
+    fsdp,
+    galore,
+    gradients,
+    local_ranks,
+    own_ddp,
+    sharded_checkpoints,
+    trainer,
+    training_state,
+)
 from pretraining.distributed import World
 
 pytestmark = ranks.needs_fork
@@ -85,6 +96,11 @@ def test_clipping_by_the_norm_of_a_shard_is_caught(monkeypatch):
     must_fail(laws.check_ranks_train_like_one, 2, "fsdp", True)
 
 
+def test_a_projector_for_each_rank_is_caught(monkeypatch):
+    monkeypatch.setattr(galore, "share", lambda tensor: tensor)
+    must_fail(laws.check_ranks_share_galores_projector)
+
+
 def test_ranks_that_read_the_same_rows_are_caught(monkeypatch):
     honest = laws.BatchLoader
     monkeypatch.setattr(
@@ -113,6 +129,18 @@ def test_one_seed_for_all_ranks_is_caught(monkeypatch, tmp_path):
 def test_a_sharded_optimizer_that_begins_anew_is_caught(monkeypatch, tmp_path):
     monkeypatch.setattr(fsdp, "scattered", lambda optimizer, saved: {**saved, "state": {}})
     must_fail(saving.check_resume_over_ranks_is_exact, tmp_path, 2, "fsdp")
+
+
+def test_moments_that_are_not_read_from_their_shards_are_caught(monkeypatch, tmp_path):
+    honest = training_state.put_together
+
+    def forgetful(optimizer, saved, folder):
+        with monkeypatch.context() as patch:
+            patch.setattr(sharded_checkpoints, "read_shards", lambda folder, into: None)
+            return honest(optimizer, saved, folder)
+
+    monkeypatch.setattr(training_state, "put_together", forgetful)
+    must_fail(saving.check_shards_go_on, tmp_path, (2, 2))
 
 
 def test_a_place_in_the_data_that_counts_one_rank_is_caught(monkeypatch, tmp_path):
