@@ -266,9 +266,10 @@ EXERCISES = [TOKENS, BEST, RUNG]
 PREDICTIONS = [
     Prediction(
         "steps_of_halving_16",
-        5 / 16,
+        3 / 16,
         "of the grid's steps",
-        "Five rungs of S each (16 · S/16, 8 · S/8, … 1 · S): 5 S instead of 16 S.",
+        "16 · S/16 for the first rung, and S/2 for each of four more, because a run goes on and does not begin again: "
+        "3 S instead of 16 S.",
     ),
     Prediction(
         "flops_of_a_million_bytes",

@@ -60,6 +60,9 @@ def draw_valleys(
     for x, y in bottoms:
         ax.plot(x, y, "P", ms=10, color="black", zorder=4)
     ax.set_xscale("log")
+    places = sorted({x for points, _ in groups.values() for x, _ in points})
+    ax.set_xticks(places, [f"{x:,.0f}" if x >= 1 else f"{x:g}" for x in places])
+    ax.minorticks_off()
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(groups) > 1:
         ax.legend(fontsize=9)
@@ -93,6 +96,10 @@ def draw_fan(
     ax.plot(*zip(*points), "o", ms=7, color="black", zorder=4, label="measured")
     ax.set_xscale("log")
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if high / low < 5:  # powers of ten would be one label, or none
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        ax.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(fontsize=9)
     return fig
@@ -118,20 +125,34 @@ def draw_against(groups: Mapping[str, Points], xlabel: str, ylabel: str) -> Figu
 
 
 def draw_rungs(
-    curves: Sequence[Sequence[tuple[float, float]]], rungs: Sequence[float], ylabel: str
+    curves: Sequence[Points], rungs: Sequence[float], ylabel: str, *, missed: Points | None = None
 ) -> Figure:
-    """The loss of each trial as far as it was trained; vertical lines where it was decided who goes on."""
+    """The loss of each trial as far as it was trained; vertical lines where it was decided who goes on.
+
+    The longest is the winner; `missed` is drawn dashed, a trial as it would have gone on.
+    """
     import matplotlib.pyplot as plt
 
     fig, ax = plt.subplots(figsize=(7.2, 3.6))
     longest = max(len(curve) for curve in curves)
     for curve in curves:
         winner = len(curve) == longest
-        ax.plot(*zip(*curve), color=PALETTE[1] if winner else PALETTE[0], lw=2.4 if winner else 1.1)
-        ax.plot(*curve[-1], "o", ms=5, color=PALETTE[1] if winner else PALETTE[0])
+        colour, width = (PALETTE[1], 2.2) if winner else (PALETTE[0], 1.1)
+        ax.plot(*zip(*curve), color=colour, lw=width, label="the winner" if winner else None)
+        ax.plot(*curve[-1], "o", ms=5, color=colour)
+    if missed is not None:
+        ax.plot(
+            *zip(*missed),
+            "--",
+            color=PALETTE[2],
+            lw=1.4,
+            label="the best after all steps, dropped on the way",
+        )
     for rung in rungs:
         ax.axvline(rung, color=QUIET, ls=":", lw=1)
     ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.set(xlabel="step", ylabel=ylabel)
+    ax.legend(fontsize=9)
     return fig
