@@ -29,7 +29,7 @@ def leave(code: int) -> int:
     """The last call of a command: ends a process that torchrun started, at once; elsewhere gives back `code`.
 
     torch 2.13 keeps a process group alive after everything made of it is gone (its gloo threads show it), and when
-    the interpreter then takes things down in its own order, some exits abort although all work succeeded (3 of 12 seen).
+    the interpreter then takes things down in its own order, some exits abort although all work succeeded (3 of 12).
     """
     if not launched():
         return code

@@ -19,6 +19,7 @@ failures, the price. Explained in notebook 04_many_processes.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -208,6 +209,20 @@ def plan(
     return min(tried, key=lambda p: p.needed)
 
 
+def weights_of(config: GPTConfig) -> int:
+    """All weights of a model of this shape."""
+    return sum(_sizes(config)[0].values())
+
+
+@functools.cache
+def _sizes(config: GPTConfig) -> tuple[dict[str, int], int]:
+    """Weights by part, and FLOPs a token: counted on a model without memory, which takes a while for a large one."""
+    from gpt_model.costs import parameter_breakdown
+    from gpt_model.mfu import flops_per_token
+
+    return parameter_breakdown(config), flops_per_token(config, config.block_size)
+
+
 def _at(
     name: str,
     config: GPTConfig,
@@ -218,10 +233,7 @@ def _at(
     rows: int,
     recompute: bool,
 ) -> Plan:
-    from gpt_model.costs import parameter_breakdown
-    from gpt_model.mfu import flops_per_token
-
-    sizes = parameter_breakdown(config)
+    sizes, flops_per_token = _sizes(config)
     weights = sum(sizes.values())
     block = (weights - sum(v for k, v in sizes.items() if "embedding" in k or "head" in k)) / config.n_layer
     accumulation = tokens // config.block_size // gpus // rows
@@ -232,7 +244,7 @@ def _at(
     outside = round(weights - block * config.n_layer)
     traffic = step_bytes(weights, gpus, strategy, outside=outside) * (accumulation if sharded else 1)
     messages = 3 * (config.n_layer + 1) * accumulation if sharded else -(-FP32 * weights // BUCKET)
-    flops = flops_per_token(config, config.block_size) * tokens * (4 / 3 if recompute else 1)
+    flops = flops_per_token * tokens * (4 / 3 if recompute else 1)
     compute = flops / (gpus * cluster.peak * cluster.utilisation)
     last = gather_bytes(BF16 * largest, gpus) if sharded else ring_bytes(min(BUCKET, FP32 * weights), gpus)
     total, exposed = exposed_seconds(compute, traffic, int(messages), gpus, strategy, cluster, last)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pretraining.scale_plan import H100, Cluster, Plan, plan
+from pretraining.scale_plan import H100, Cluster, Plan, plan, weights_of
 from utils.cli import run_main
 from utils.config import parse_args
 
@@ -35,12 +35,11 @@ class SheetConfig:
 def all_plans(cluster: Cluster = H100) -> list[tuple[Plan, int]]:
     """(plan, weights) for every model on every number of GPUs."""
     from gpt_model.config import preset
-    from gpt_model.costs import parameter_breakdown
 
     found = []
     for name, shape, tokens in MODELS:
         config = preset(shape)
-        weights = sum(parameter_breakdown(config).values())
+        weights = weights_of(config)
         found += [(plan(name, config, gpus, tokens, cluster), weights) for gpus in GPUS]
     return found
 
