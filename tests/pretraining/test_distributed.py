@@ -16,7 +16,7 @@ from pretraining import benchmark_distributed, elastic, scale_plan, scale_sheet,
 from pretraining.config import TrainConfig
 from pretraining.distributed import SINGLE, World, open_world
 from pretraining.wire import received_bytes
-from utils.errors import UserError
+from utils.errors import RunFailure, UserError
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_what_would():
@@ -156,7 +156,19 @@ def test_the_sheet_says_when_nothing_was_measured(tmp_path):
     assert "Not measured on this machine yet" in out.read_text()
 
 
-def test_the_benchmark_measures_a_small_setting(tmp_path):
+def here(world, config):
+    """One rank of a launch, in a forked child."""
+    return benchmark_distributed.measure_here(config, world)
+
+
+@needs_fork
+def test_the_benchmark_measures_a_small_setting(tmp_path, monkeypatch):
+    """All four kinds, with forked ranks in place of torchrun's (the launch itself is the next test's)."""
+    monkeypatch.setattr(
+        benchmark_distributed,
+        "launch",
+        lambda config, mode: run_ranks(1 if mode == "one" else 2, here, replace(config, mode=mode))[0],
+    )
     out = tmp_path / "distributed.json"
     words = ["preset=debug", "batch_size=4", "steps=2", "rounds=1", f"out={out}"]
     assert benchmark_distributed.main(words) == 0
@@ -167,6 +179,14 @@ def test_the_benchmark_measures_a_small_setting(tmp_path):
     assert figures["measured"]["ddp_state_bytes"] == figures["formula"]["ddp_state_bytes"]
     sheet = scale_sheet.sheet(result)
     assert "measured / formula" in sheet and "`debug`" in sheet
+
+
+def test_a_launch_of_the_benchmark_is_torchruns():
+    small = benchmark_distributed.DistributedConfig(preset="debug", batch_size=4, steps=1, rounds=1)
+    figures = benchmark_distributed.launch(small, "ddp")
+    assert figures["seconds_per_step"] > 0 and figures["link_seconds"] > 0
+    with pytest.raises(RunFailure, match="ddp: the processes ended with"):
+        benchmark_distributed.launch(replace(small, batch_size=3), "ddp")
 
 
 def test_torchrun_trains_one_run(tmp_path):
