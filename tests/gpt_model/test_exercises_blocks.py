@@ -1,24 +1,14 @@
 """LD2 for gpt_model/01: exercises are proved, other right answers pass, new wrong ones get the property that fails."""
 
-import json
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from gpt_model import GPT, GPTConfig, preset
-from gpt_model.exercises.blocks import BLOCK, EXERCISES, LAYER_NORM, PREDICTIONS, SWIGLU
+from gpt_model.exercises.blocks import BLOCK, LAYER_NORM, PREDICTIONS, SWIGLU
 from gpt_model.feed_forward import GatedFeedForward
 from gpt_model.norms import LayerNorm, RMSNorm
-from utils.exercises import check, load_answer, prove, solution
-
-NOTEBOOK = "gpt_model/01_blocks.ipynb"
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
+from utils.exercises import check, load_answer
 
 
 def _norm_of_torch(x, weight, bias, eps=1e-5):
@@ -103,18 +93,3 @@ def test_the_predictions_are_what_the_code_gives():
     token = 1e-3 * torch.tensor([1.0, -1.0] * 8)
     size = RMSNorm(16)(token).square().mean().sqrt().item()
     assert answers["size_after_norm_of_a_thousandth"] == pytest.approx(size, rel=1e-5)
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    cells = ["".join(c["source"]) for c in json.loads((project_root / NOTEBOOK).read_text("utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / NOTEBOOK).read_text(encoding="utf-8")
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

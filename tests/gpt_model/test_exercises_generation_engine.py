@@ -11,31 +11,12 @@ from gpt_model.exercises.generation_engine import (
     EXERCISES,
     OCCUPANCY,
     PAD,
-    PREDICTIONS,
     STREAM,
 )
-from utils.exercises import check, load_answer, predict, prove, solution
+from utils.exercises import check, load_answer, predict
 
-NOTEBOOK = "gpt_model/05_generation_engine.ipynb"
 MISTAKES = [(exercise, label) for exercise in EXERCISES for label in exercise.mistakes]
 ids = [f"{exercise.name}-{label}" for exercise, label in MISTAKES]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
-
-
-@pytest.mark.parametrize(("exercise", "label"), MISTAKES, ids=ids)
-def test_a_mistake_is_named_alone_and_the_properties_catch_it_without_its_name(exercise, label):
-    source = exercise.mistakes[label].source
-    assert source != exercise.solution, "a replacement in the source found nothing"
-    answer = load_answer(source, exercise.function)
-    message = check(exercise, answer).message
-    assert [other for other, m in exercise.mistakes.items() if m.says in message] == [label], message
-    with pytest.raises(AssertionError):
-        exercise.check(answer)
 
 
 def _pad_as_tensors(prompts):
@@ -139,18 +120,6 @@ def test_groups_of_four_need_the_steps_that_are_predicted_and_a_full_batch_as_ma
     assert len(full) == 30 and sum(full) == sum(groups) == sum(ANSWERS)
 
 
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_each_prediction(project_root):
-    path = project_root / NOTEBOOK
-    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-    for prediction in PREDICTIONS:
-        assert any(f'predict("{prediction.name}"' in cell for cell in cells), (
-            f"nobody is asked {prediction.name}"
-        )
-    assert any(f"answers = {ANSWERS}" in cell for cell in cells), (
-        "the notebook serves the answers of the prediction"
-    )
+def test_the_notebook_serves_the_answers_of_the_prediction(project_root):
+    notebook = json.loads((project_root / "gpt_model/05_generation_engine.ipynb").read_text(encoding="utf-8"))
+    assert any(f"answers = {ANSWERS}" in "".join(cell["source"]) for cell in notebook["cells"])

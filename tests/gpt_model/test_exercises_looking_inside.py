@@ -1,6 +1,5 @@
 """LD2 for gpt_model/06: exercises are proved, other right answers pass, new wrong ones get the property that fails."""
 
-import json
 import math
 
 import pytest
@@ -8,13 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from gpt_model import GPT, GPTConfig, load_model
-from gpt_model.exercises.looking_inside import ATTRIBUTION, EXERCISES, LENS, PREDICTIONS, SURPRISE
+from gpt_model.exercises.looking_inside import ATTRIBUTION, LENS, PREDICTIONS, SURPRISE
 from gpt_model.lens import lens_logits
 from gpt_model.lens import surprise as surprise_of_module
 from gpt_model.trace import trace
-from utils.exercises import check, load_answer, prove, solution
+from utils.exercises import check, load_answer
 
-NOTEBOOK = "gpt_model/06_looking_inside.ipynb"
 WRITES = [f"blocks.{i}.{half}.out" for i in range(3) for half in ("attn", "mlp")]
 
 
@@ -25,12 +23,6 @@ def make():
     ).eval()
     torch.nn.init.uniform_(model.final_norm.weight, 0.5, 2.0)
     return model.double(), torch.randint(30, (1, 9), generator=torch.Generator().manual_seed(1))
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
 
 
 def _lens_by_loop(embed, writes, gain, head, eps=1e-5):
@@ -133,18 +125,3 @@ def test_the_predictions_are_what_the_code_gives():
     assert answers["surprise_of_knowing_nothing"] == pytest.approx(math.log(config.vocab_size))
     uniform = F.cross_entropy(torch.zeros(1, 1000), torch.zeros(1, dtype=torch.long)).item()
     assert answers["surprise_of_one_in_a_thousand"] == pytest.approx(uniform, rel=1e-6)
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    cells = ["".join(c["source"]) for c in json.loads((project_root / NOTEBOOK).read_text("utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / NOTEBOOK).read_text(encoding="utf-8")
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

@@ -1,24 +1,15 @@
 """LD2 for notebook 03: exercises are proved, other right answers pass, new wrong ones get the property that fails."""
 
-import json
 import math
 
 import pytest
 import torch
 from torch.nn.functional import gelu
 
-from gpt_model.exercises.real_weights import EXERCISES, FIRST, INTERLEAVE, PREDICTIONS, TO_LINEAR
+from gpt_model.exercises.real_weights import FIRST, INTERLEAVE, PREDICTIONS, TO_LINEAR
 from gpt_model.huggingface_layouts import to_half_split
 from gpt_model.import_gpt2 import BLOCK_KEYS, TOP_KEYS
-from utils.exercises import check, load_answer, prove, solution
-
-NOTEBOOK = "gpt_model/03_loading_real_weights.ipynb"
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
+from utils.exercises import check, load_answer
 
 
 def _linear_by_list(tensors):
@@ -99,18 +90,3 @@ def test_the_predictions_are_true():
     width = 48
     shapes = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
     assert answers["conv1d_that_fit_unturned"] == sum(a == b for a, b in shapes)
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    cells = ["".join(c["source"]) for c in json.loads((project_root / NOTEBOOK).read_text("utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / NOTEBOOK).read_text(encoding="utf-8")
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

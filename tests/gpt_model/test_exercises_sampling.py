@@ -1,21 +1,11 @@
 """LD2 for notebook 04: exercises are proved, other right answers pass, new wrong ones get the property that fails."""
 
-import json
-
 import pytest
 import torch
 
-from gpt_model.exercises.sampling import BEAM, EXERCISES, PENALTY, PREDICTIONS, TOP_P
+from gpt_model.exercises.sampling import BEAM, PENALTY, TOP_P
 from gpt_model.processors import penalise_repetition, top_p_filter
-from utils.exercises import check, load_answer, prove, solution
-
-NOTEBOOK = "gpt_model/04_sampling.ipynb"
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
+from utils.exercises import check, load_answer
 
 
 def _top_p_by_sums(shares, p):
@@ -74,18 +64,3 @@ def test_the_solution_of_top_p_keeps_what_the_module_keeps():
     for p in (0.1, 0.5, 0.93):
         ours = top_p_filter(shares.log(), p).isfinite().nonzero()[:, 0].tolist()
         assert sorted(kept(shares.tolist(), p)) == ours
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    cells = ["".join(c["source"]) for c in json.loads((project_root / NOTEBOOK).read_text("utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / NOTEBOOK).read_text(encoding="utf-8")
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

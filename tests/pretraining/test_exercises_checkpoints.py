@@ -1,14 +1,12 @@
 """LD2 for pretraining/06: exercises are proved, other right answers pass, wrong ones get the property that fails."""
 
 import copy
-import json
 
 import pytest
 import torch
 
 from pretraining.checkpoints import save_checkpoint, step_folders
 from pretraining.exercises.checkpoints_and_resume import (
-    EXERCISES,
     KEPT,
     PLAN,
     PREDICTIONS,
@@ -16,15 +14,7 @@ from pretraining.exercises.checkpoints_and_resume import (
     SNAPSHOT,
     outcomes,
 )
-from utils.exercises import check, load_answer, prove, solution
-
-NOTEBOOK = "pretraining/06_checkpoints_and_resume.ipynb"
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
+from utils.exercises import check, load_answer
 
 
 def _deep(run):
@@ -113,18 +103,3 @@ def test_the_predictions_are_what_the_code_gives(tmp_path):
     size = (tmp_path / "step_000001" / "trainer.safetensors").stat().st_size
     assert round(size / 1000) == answers["bytes_per_parameter_in_a_checkpoint"]
     assert answers["losses_that_differ_after_a_resume"] == 0 == answers["operations_at_which_a_kill_may_hurt"]
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    cells = ["".join(c["source"]) for c in json.loads((project_root / NOTEBOOK).read_text("utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / NOTEBOOK).read_text(encoding="utf-8")
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

@@ -1,21 +1,11 @@
 """LD2 for notebook 04: exercises are proved, other right answers pass, new wrong ones get the property that fails."""
 
-import json
-
 import pytest
 from ranks import needs_fork, run_ranks
 
-from pretraining.exercises.many_processes import BUCKETS, EXERCISES, PREDICTIONS, RING, WEIGHT
+from pretraining.exercises.many_processes import BUCKETS, RING, WEIGHT
 from pretraining.scale_plan import ring_bytes
-from utils.exercises import check, load_answer, prove, solution
-
-NOTEBOOK = "pretraining/04_many_processes.ipynb"
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
+from utils.exercises import check, load_answer
 
 
 def _weight_by_fractions(mine, total, ranks):
@@ -78,18 +68,3 @@ def test_the_solution_of_buckets_is_the_modules():
     for limit in (1, 4000, 1 << 20):
         ((sizes, buckets),) = run_ranks(1, _buckets_of, limit)
         assert answer(sizes, limit) == buckets
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    cells = ["".join(c["source"]) for c in json.loads((project_root / NOTEBOOK).read_text("utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / NOTEBOOK).read_text(encoding="utf-8")
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

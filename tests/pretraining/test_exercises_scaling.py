@@ -1,23 +1,13 @@
 """LD2 for pretraining/05: exercises are proved, other right answers pass, new mistakes get the property that fails."""
 
-import json
-
 import numpy as np
 import pytest
 
 from pretraining import scaling_study
-from pretraining.exercises.scaling_on_a_laptop import BEST, EXERCISES, PREDICTIONS, RUNG, TOKENS
+from pretraining.exercises.scaling_on_a_laptop import BEST, PREDICTIONS, RUNG, TOKENS
 from pretraining.power_laws import parabola
 from pretraining.sweep_plan import make_plan, read_words
-from utils.exercises import check, load_answer, prove, solution
-
-NOTEBOOK = "pretraining/05_scaling_on_a_laptop.ipynb"
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
+from utils.exercises import check, load_answer
 
 
 @pytest.mark.parametrize(
@@ -75,18 +65,3 @@ def test_the_predictions_are_what_the_modules_count():
     config = scaling_study.StudyConfig()
     middle = scaling_study.shape_of(config, 2, 40)
     assert answers["flops_of_a_million_bytes"] == scaling_study.flops_per_token(middle) * 1e6
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    cells = ["".join(c["source"]) for c in json.loads((project_root / NOTEBOOK).read_text("utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / NOTEBOOK).read_text(encoding="utf-8")
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

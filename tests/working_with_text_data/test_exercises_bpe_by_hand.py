@@ -3,21 +3,14 @@
 What holds for every exercise of the chapter (proof, names of mistakes) is in `test_text_exercises.py`.
 """
 
-import json
 import random
 
 import pytest
 
-from utils.exercises import check, load_answer, prove, solution
+from utils.exercises import check, load_answer
 from working_with_text_data import BPETokenizer, train_bpe_readable
 from working_with_text_data.bpe import merge, merge_steps
-from working_with_text_data.exercises.bpe_by_hand import COUNT, ENCODE, EXERCISES, MERGE, PREDICTIONS
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
+from working_with_text_data.exercises.bpe_by_hand import COUNT, ENCODE, MERGE
 
 
 def _count_with_a_dict(words):
@@ -84,19 +77,3 @@ def test_the_exercise_is_the_real_encoder_on_real_merges():
     assert isinstance(tokenizer, BPETokenizer) and len(tokenizer.merges) == 64
     for word in words:
         assert encode(list(word.encode()), tokenizer.merges) == tokenizer.encode(word)
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    path = project_root / "working_with_text_data" / "02_bpe_by_hand.ipynb"
-    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / "working_with_text_data" / "02_bpe_by_hand.ipynb").read_text(encoding="utf-8")
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

@@ -3,25 +3,16 @@
 What holds for every exercise of the chapter (proof, names of mistakes) is in `test_text_exercises.py`.
 """
 
-import json
 import math
 
 import pytest
 
-from utils.exercises import check, load_answer, prove, solution
+from utils.exercises import check, load_answer
 from working_with_text_data.exercises.bytes_characters_words import (
     BITS,
     CODE_POINT,
     COUNT,
-    EXERCISES,
-    PREDICTIONS,
 )
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
 
 
 def _by_table(data):
@@ -79,21 +70,3 @@ def test_an_answer_that_is_wrong_in_a_new_way_gets_the_property_that_fails(exerc
 def test_a_decoder_that_is_right_for_three_bytes_only_fails():
     right = load_answer(CODE_POINT.solution, "code_point_of")
     assert not check(CODE_POINT, lambda data: right(data) if len(data) < 4 else right(data) & 0xFFFF)
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    path = project_root / "working_with_text_data" / "01_bytes_characters_words.ipynb"
-    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{exercise.name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{exercise.name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), f"not the solution of {exercise.name}"
-
-
-def test_every_prediction_is_asked_in_the_notebook(project_root):
-    text = (project_root / "working_with_text_data" / "01_bytes_characters_words.ipynb").read_text(
-        encoding="utf-8"
-    )
-    for prediction in PREDICTIONS:
-        assert f'predict(\\"{prediction.name}\\"' in text, f"nobody is asked for {prediction.name}"

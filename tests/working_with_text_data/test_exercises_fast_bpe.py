@@ -4,23 +4,16 @@ What holds for every exercise of the chapter (proof, names of mistakes) is in `t
 """
 
 import heapq
-import json
 import random
 from collections import Counter, OrderedDict
 from itertools import pairwise
 
 import pytest
 
-from utils.exercises import check, load_answer, prove, solution
+from utils.exercises import check, load_answer
 from working_with_text_data import train_bpe_readable
 from working_with_text_data.bpe import merge
-from working_with_text_data.exercises.fast_bpe import CACHED, CHANGES, EXERCISES, POP, Once
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
+from working_with_text_data.exercises.fast_bpe import CACHED, CHANGES, POP, Once
 
 
 def _changes_of_two_counters(word, pair, new_id):
@@ -129,16 +122,3 @@ def test_the_checkers_encoder_notes_what_it_was_asked():
     assert strict("é") == [0xC3, 0xA9] and strict.asked == ["é"]
     with pytest.raises(LookupError):
         strict("é")
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    path = project_root / "working_with_text_data" / "04_fast_bpe.ipynb"
-    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        name = exercise.name
-        asked = [cell for cell in cells if f'check("{name}", {exercise.function})' in cell]
-        assert len(asked) == 1, f"{name} is asked {len(asked)} times"
-        assert asked[0].startswith(exercise.stub.strip()) and f'hint("{name}")' in asked[0]
-        assert any(solution(exercise) in cell for cell in cells), (
-            f"the folded solution of {name} is not its own"
-        )

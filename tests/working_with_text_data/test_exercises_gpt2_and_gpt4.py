@@ -10,10 +10,9 @@ from collections import Counter
 
 import pytest
 
-from utils.exercises import check, load_answer, prove, solution
+from utils.exercises import check, load_answer
 from working_with_text_data import BPETokenizer
 from working_with_text_data.exercises.gpt2_and_gpt4_tokenizers import (
-    EXERCISES,
     GROUPS,
     LETTERS,
     PREDICTIONS,
@@ -26,12 +25,6 @@ from working_with_text_data.tie_breaks import gpt2_byte_order
 from working_with_text_data.tiktoken_ranks import load_tiktoken
 
 ENCODINGS = ("gpt2", "cl100k_base", "o200k_base")
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
-def test_the_exercise_is_proved(exercise):
-    assert len(exercise.mistakes) >= 3, "three classic mistakes are owed"
-    prove(exercise)
 
 
 def _letters_as_gpt2_wrote_them():
@@ -164,14 +157,3 @@ def test_stated_ids_are_those_that_tiktoken_gave(shared_data):
     assert len(shared) >= 3
     for text in shared:
         assert {name: of_text[text][name] for name in ENCODINGS} == PUBLISHED_IDS[text]
-
-
-def test_the_notebook_asks_each_exercise_with_its_own_stub_and_folds_its_own_solution(project_root):
-    path = project_root / "working_with_text_data" / "03_gpt2_and_gpt4_tokenizers.ipynb"
-    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    for exercise in EXERCISES:
-        asked = [cell for cell in cells if f'check("{exercise.name}", {exercise.function})' in cell]
-        assert len(asked) == 1 and asked[0].startswith(exercise.stub.strip())
-        assert any(solution(exercise) in cell for cell in cells), (
-            f"the solution of {exercise.name} is not its own"
-        )
