@@ -34,16 +34,19 @@ def accumulate(
 
     `dtype` bf16 or fp16 runs the forward pass under autocast; weights, loss and gradients stay in the weights'
     dtype. Loss and tokens are those of all ranks, each of which has other micro-batches, equally many. With no
-    labelled token at all nothing is added and (nan, 0) is returned.
+    labelled token at all nothing is added and (nan, 0) is returned. A model trained by an objective whose loss is not
+    a mean over tokens (`objectives`) says by its `weigh` what each micro-batch counts; the loss is weighted so too.
     """
     device = torch.device(device)
     counts = [int((labels != IGNORE).sum()) for _, labels in micro_batches]
-    total = int(world.sum([sum(counts)])[0])
-    if total == 0:
+    weigh = getattr(model, "weigh", None)
+    shares = counts if weigh is None else [weigh(labels) for _, labels in micro_batches]
+    tokens, total = (int(n) for n in world.sum([sum(counts), sum(shares)]))
+    if tokens == 0 or total == 0:
         return float("nan"), 0
     wrapped = getattr(model, "_orig_mod", model)  # what `World.wrap` gave, if torch.compile stands before it
     losses, last = [0.0], len(counts) - 1
-    for i, ((ids, labels), count) in enumerate(zip(micro_batches, counts, strict=True)):
+    for i, ((ids, labels), count) in enumerate(zip(micro_batches, shares, strict=True)):
         if count == 0 and world.size == 1:
             continue  # its mean would be 0/0 in some models, and one nan would spoil the whole step
         with world.accumulating(wrapped, last=i == last):
@@ -54,7 +57,7 @@ def accumulate(
             (loss if weight == 1.0 else loss * weight).backward()
         if count:
             losses.append(float(loss.detach()) * count)
-    return world.sum([sum(losses)])[0] / total, total
+    return world.sum([sum(losses)])[0] / total, tokens
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:

@@ -4,7 +4,12 @@
 log Z, the normaliser of the softmax, towards 0: the loss does not change when all logits of a place grow
 alike, so nothing else keeps them from drifting out of bf16's fine range (PaLM, Chowdhery et al., arXiv 2204.02311,
 §5). Another objective is `module:function`, see `registries`. Evaluation always measures nats per token, whatever
-was trained, so that runs stay comparable. Left out: objectives that need more than logits and labels.
+was trained, so that runs stay comparable.
+
+An objective is a function of logits and labels. One that needs more is an object given to the Trainer in place of the
+config's (`Trainer(…, objective=…)`), with one or both of these: `reads_ids = True`, and it is called with (logits,
+labels, ids); `weigh(labels)`, how much a micro-batch counts beside its neighbours where that is not its labelled
+tokens. `finetuning.preference` compares the rows of a batch with a second model so.
 """
 
 from __future__ import annotations
@@ -44,14 +49,16 @@ def z_loss(logits: Tensor, labels: Tensor) -> Tensor:
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"next_token": next_token, "z_loss": z_loss}
 
 
-def find_objective(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The objective that a config names. Raises UserError listing the known ones."""
+def find_objective(name: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The objective that a config names, or the one that is given. Raises UserError listing the known ones."""
+    if callable(name):
+        return name
     from pretraining.registries import resolve
 
     return resolve("objective", name, OBJECTIVES)
 
 
-def with_objective(forward: Callable[..., Any], name: str) -> Callable[..., Any]:
+def with_objective(forward: Callable[..., Any], name: str | Callable[..., Tensor]) -> Callable[..., Any]:
     """`forward(ids, targets=…)` with the loss of the objective `name`; itself where that is its own.
 
     `forward` is a model, compiled or wrapped for several processes or not.
@@ -63,10 +70,13 @@ def with_objective(forward: Callable[..., Any], name: str) -> Callable[..., Any]
 class _TrainedBy:
     """A forward pass whose loss is an objective's. `_orig_mod` is what lies below, as torch.compile has it."""
 
-    def __init__(self, forward: Callable[..., Any], objective: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, forward: Callable[..., Any], objective: Callable[..., Tensor]) -> None:
         self.forward, self.objective = forward, objective
+        self.reads_ids = getattr(objective, "reads_ids", False)
+        self.weigh: Callable[[Tensor], int] | None = getattr(objective, "weigh", None)
         self._orig_mod = getattr(forward, "_orig_mod", forward)
 
     def __call__(self, ids: Tensor, targets: Tensor, **kinds: Any) -> Trained:
         logits = self.forward(ids, **kinds).logits  # (B, T, V)
-        return Trained(logits, self.objective(logits.float(), targets))
+        more = (ids,) if self.reads_ids else ()
+        return Trained(logits, self.objective(logits.float(), targets, *more))

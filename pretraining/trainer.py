@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Trainer:
     samples and checkpoints go to its folder; without one nothing is written. `tokenizer` is needed for
     samples and saved with checkpoints. `tags` are added to every metric and sample. `sinks` get each metric
     too (`utils.tracking`); one that fails warns and is left alone. Moves the model to `config.device`.
+    `objective` takes the place of the one that the config names, where a name is not enough (`objectives`).
 
     With several processes each gives its `world` (`distributed.open_world`), the same model and config, and its own
     rows of the global batch; only rank 0 is given a run.
@@ -72,6 +73,7 @@ class Trainer:
         tags: Mapping[str, Any] | None = None,
         checkpoint_dir: Path | None = None,
         world: World = SINGLE,
+        objective: Callable[..., Any] | None = None,
     ) -> None:
         if val_batches is not None and iter(val_batches) is val_batches:
             raise UserError(
@@ -100,7 +102,7 @@ class Trainer:
         )  # before the optimizer is built
         if config.compile:
             self.forward = compile_model(self.forward, self.device, self.journal.say)
-        self.forward = with_objective(self.forward, config.objective)
+        self.forward = with_objective(self.forward, objective or config.objective)
         self.optimizer = build_optimizer(self.model, config)
         self.parameters = list(trainable(self.model).values())
         self.throughput = Throughput(
