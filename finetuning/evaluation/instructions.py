@@ -13,7 +13,8 @@ from typing import Any
 
 from finetuning.evaluation.intervals import Share
 from finetuning.templates import render, stop_ids
-from working_with_text_data.storyland.tasks import Instruction, verify
+from working_with_text_data.storyland.tasks import KINDS, Instruction, verify
+from working_with_text_data.storyland.verifiers import normalise
 from working_with_text_data.tokenizer import Tokenizer
 
 
@@ -44,6 +45,7 @@ def answer_all(
     *,
     max_new_tokens: int = 90,
     batch_size: int = 64,
+    template: str = "scratchbook",
 ) -> list[str]:
     """Greedy answers to `prompts`, through the same `render()` that training and the chat use.
 
@@ -51,9 +53,10 @@ def answer_all(
     """
     from gpt_model import Sampling, generate
 
-    ends = stop_ids(tokenizer)
+    ends = stop_ids(tokenizer, template)
     rendered = [
-        render([{"role": "user", "content": p}], tokenizer, add_generation_prompt=True).ids for p in prompts
+        render([{"role": "user", "content": p}], tokenizer, add_generation_prompt=True, template=template).ids
+        for p in prompts
     ]
     answers = [""] * len(prompts)
     fits = [i for i, ids in enumerate(rendered) if len(ids) + 1 < model.config.block_size]
@@ -70,15 +73,30 @@ def answer_all(
     return answers
 
 
-def exact_match(model: Any, tokenizer: Tokenizer, requests: Sequence[Instruction]) -> InstructionScore:
+def exact_match(
+    model: Any, tokenizer: Tokenizer, requests: Sequence[Instruction], *, template: str = "scratchbook"
+) -> InstructionScore:
     """Ask every request once and count the answers that their verifiers accept."""
-    answers = answer_all(model, tokenizer, [r.prompt for r in requests])
+    return judge(requests, answer_all(model, tokenizer, [r.prompt for r in requests], template=template))
+
+
+def judge(requests: Sequence[Instruction], answers: Sequence[str]) -> InstructionScore:
+    """Count the answers that are accepted, one for each request, in their order."""
     answered = [
-        Answered(r.kind, r.prompt, r.answer, a, verify(r.kind, r.prompt, a))
-        for r, a in zip(requests, answers, strict=True)
+        Answered(r.kind, r.prompt, r.answer, a, accepts(r, a)) for r, a in zip(requests, answers, strict=True)
     ]
     groups: dict[str, list[bool]] = defaultdict(list)
     for each in answered:
         groups[each.kind].append(each.correct)
     by_kind = {kind: Share(sum(hits), len(hits)) for kind, hits in sorted(groups.items())}
     return InstructionScore(Share(sum(a.correct for a in answered), len(answered)), by_kind, answered)
+
+
+def accepts(request: Instruction, answer: str) -> bool:
+    """Whether an answer is right: by the verifier of Storyland's kinds, else when it says the expected words.
+
+    Case, spaces and a final mark are forgiven; an empty answer never is.
+    """
+    if request.kind in KINDS:
+        return verify(request.kind, request.prompt, answer)
+    return bool(answer.strip()) and normalise(answer) == normalise(request.answer)

@@ -60,7 +60,8 @@ def test_exact_match_counts_what_the_verifiers_accept(right, chat_tokenizer, mon
     requests = held_out_requests(34, seed=5)
     answers = {r.prompt: r.answer if right else "I do not know" for r in requests}
     monkeypatch.setattr(
-        "finetuning.evaluation.instructions.answer_all", lambda m, t, prompts: [answers[p] for p in prompts]
+        "finetuning.evaluation.instructions.answer_all",
+        lambda m, t, prompts, **how: [answers[p] for p in prompts],
     )
     score = exact_match(None, chat_tokenizer, requests)
     assert score.overall.hits == (34 if right else 0)

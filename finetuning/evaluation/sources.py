@@ -1,0 +1,104 @@
+"""Where the texts of a comparison come from: the questions, what was trained on, what pretraining was judged on.
+
+A run says in its run.json what it learned from; this reads it back, so that nobody has to say it twice, and says so
+where a model does not (a checkpoint from elsewhere): then that part of a comparison is "not measured", never guessed.
+Left out: judging (`instructions`), comparing (`compare`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from working_with_text_data.storyland.tasks import Instruction
+
+FILE_KIND = "file"
+
+
+def load_questions(source: str, count: int, *, seed: int) -> list[Instruction]:
+    """`count` held-out requests: Storyland's, or the first answers' questions of a file of conversations.
+
+    A file is read by `instruction.conversations`; each record is one question with one right answer, and what it calls
+    its category is its kind. Raises UserError for a bad record, naming its line.
+    """
+    if source == "storyland":
+        from finetuning.instruction.data import held_out_requests
+
+        return held_out_requests(count, seed=seed)
+    from finetuning.instruction.conversations import read_conversations
+
+    dialogues, _ = read_conversations(source)
+    questions = []
+    for dialogue in dialogues[:count]:
+        if len(dialogue.messages) != 2:
+            raise UserError(
+                f"{dialogue.where}: {len(dialogue.messages)} messages, but a question here is one request and one "
+                "answer: leave system lines and earlier turns out"
+            )
+        kind = dialogue.kind or FILE_KIND
+        questions.append(
+            Instruction(f"file:{kind}" if kind != FILE_KIND else kind, _words(dialogue), dialogue.answer)
+        )
+    return questions
+
+
+def _words(dialogue: Any) -> str:
+    """The request as one text; a field of its own for what it is about stands below it."""
+    message = dialogue.messages[0]
+    about = message.get("input", "")
+    return f"{message['content']}\n{about}" if about else message["content"]
+
+
+def run_record(checkpoint: Path) -> dict[str, Any] | None:
+    """run.json of the run that a checkpoint lies in, or None."""
+    from utils.runs import Run
+
+    for folder in (checkpoint, *checkpoint.parents[:2]):
+        if (folder / "run.json").is_file():
+            return Run.open(folder).meta
+    return None
+
+
+def tuning_prompts(checkpoint: Path) -> Iterator[str]:
+    """What the model was asked in instruction tuning, again from its run's config.
+
+    Raises UserError for a checkpoint whose run does not say it.
+    """
+    config = (run_record(checkpoint) or {}).get("config") or {}
+    data = config.get("data", "storyland")
+    if "tune_requests" in config:  # a demo
+        return _storyland_prompts(config["tune_requests"], config["seed"])
+    if "requests" not in config:
+        raise UserError(f"{checkpoint} does not say which requests it was tuned on")
+    if data != "storyland":
+        from finetuning.instruction.conversations import read_conversations
+
+        dialogues, _ = read_conversations(data, on_bad_line="skip")
+        return (m["content"] for d in dialogues for m in d.messages if m["role"] == "user")
+    return _storyland_prompts(config["requests"], config.get("data_seed", 0))
+
+
+def _storyland_prompts(count: int, seed: int) -> Iterator[str]:
+    from working_with_text_data.storyland.tasks import held_out, instructions
+
+    return islice((r.prompt for r in instructions(seed) if not held_out(r.prompt)), count)
+
+
+def pretraining_split(checkpoint: Path) -> tuple[str, Any]:
+    """The name and the split of the text that a run was pretrained on, made again from its config.
+
+    Raises UserError for a checkpoint whose run does not say it, and for shards and streams, which keep no documents.
+    """
+    from pretraining.evaluate import _own_recipe
+    from pretraining.recipe import load_split
+    from pretraining.shard_data import is_shard_folder
+
+    recipe = _own_recipe(checkpoint)
+    if recipe.streaming or is_shard_folder(recipe.data):
+        raise UserError(
+            f"{checkpoint} was pretrained on tokens without documents: name a text with text=FILE"
+        )
+    return recipe.data, load_split(recipe)
