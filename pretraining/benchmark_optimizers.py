@@ -27,6 +27,7 @@ from typing import Any
 from utils.cli import run_main
 from utils.config import command_words, parse_args
 from utils.errors import UserError
+from utils.kept_rows import kept_rows
 from utils.timing import write_result
 
 RESULT = Path(__file__).with_name("results") / "optimizers.json"
@@ -228,7 +229,7 @@ def crossing(points: Mapping[float, float], target: float) -> float | None:
 
 def run_study(config: BenchmarkConfig, command: str) -> Path:
     """Train what is missing and write the results file after every model."""
-    from pretraining.optimizer_results import NAMES
+    from pretraining.optimizer_results import NAMES, muon_sentences, table_of
     from pretraining.race_runners import spread
 
     path = Path(config.out)
@@ -250,7 +251,8 @@ def run_study(config: BenchmarkConfig, command: str) -> Path:
         )
 
     study = Study(config, save)
-    study.models = finished(config, path)
+    kept = kept_rows(path, config.settings(), rows="models", study="study of optimizers", fresh=config.fresh)
+    study.models = dict(kept or {})
     optimizers, chosen = {}, {}
     shared: dict[str, float] = {}
     finals: dict[str, list[float]] = {}
@@ -280,6 +282,8 @@ def run_study(config: BenchmarkConfig, command: str) -> Path:
     if "muon" in config.optimizers:
         targets = {name: losses for name, losses in finals.items() if name in NAMES}
         figures["muon_steps"] = muon_steps(study, chosen["muon"], targets)
+        figures["muon_sentence"] = " ".join(muon_sentences(figures["muon_steps"]))
+    figures["table"] = table_of(figures)
     figures["complete"] = True
     save(study.models)
     return path
@@ -311,25 +315,6 @@ def muon_steps(
             "goal_reached": mean is not None and mean <= GOAL,
         }
     return {"losses": losses, "smallest_share": min(config.shares), "to": reached}
-
-
-def finished(config: BenchmarkConfig, path: Path) -> dict[str, Any]:
-    """The models that an earlier run of the same study left in the results file."""
-    if config.fresh or not path.exists():
-        return {}
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
-        settings, models = figures["settings"], figures["models"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path} is no results file of this study: give another out=, or fresh=true"
-        ) from None
-    other = sorted(name for name, value in config.settings().items() if settings.get(name) != value)
-    if other:
-        raise UserError(
-            f"{path} holds another study ({', '.join(other)} differ): give another out=, or fresh=true"
-        )
-    return dict(models)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -47,10 +47,13 @@ def where_measured(path: Path = RESULT) -> str:
 def table(path: Path = RESULT) -> str:
     """Loss, gap to AdamW and bytes of each optimizer, in Markdown."""
     result = read(path)
-    if result is None:
-        return NOT_MEASURED
+    return NOT_MEASURED if result is None else table_of(result["figures"])
+
+
+def table_of(figures: dict[str, Any]) -> str:
+    """The same, of figures that may not be in a file yet."""
     rows = []
-    for name, row in result["figures"]["optimizers"].items():
+    for name, row in figures["optimizers"].items():
         key = row["tried"]["key"]
         rate = f"{key}={row['changes'][key]:g}" if key in row["changes"] else "AdamW's"
         loss, gap = row["val_loss"], row["gap_to_adamw"]
@@ -74,10 +77,11 @@ def muon_steps(path: Path = RESULT) -> str:
     result = read(path)
     if result is None or "muon_steps" not in result["figures"]:
         return NOT_MEASURED
-    return " ".join(_muon_sentences(result["figures"]["muon_steps"]))
+    return " ".join(muon_sentences(result["figures"]["muon_steps"]))
 
 
-def _muon_sentences(muon: dict[str, Any]) -> list[str]:
+def muon_sentences(muon: dict[str, Any]) -> list[str]:
+    """A sentence for each way to use AdamW, from `figures["muon_steps"]`."""
     said = []
     for name, found in muon["to"].items():
         each = ", ".join(
@@ -110,7 +114,7 @@ def as_text(path: Path = RESULT) -> str:
             f"  {row['state_bytes_formula']:>10,}  {row['share_of_adamw_state']:8.3f}  {row['seconds']:7.1f}"
         )
     if "muon_steps" in result["figures"]:
-        lines += _muon_sentences(result["figures"]["muon_steps"])
+        lines += muon_sentences(result["figures"]["muon_steps"])
     return "\n".join(lines)
 
 

@@ -37,6 +37,7 @@ from utils.cli import run_main
 from utils.config import command_words, parse_args
 from utils.device import pick_device, pick_dtype
 from utils.errors import UserError
+from utils.kept_rows import kept_rows
 from utils.seeding import set_seed
 from utils.timing import write_result
 
@@ -166,32 +167,15 @@ def base_shape(config: RaceConfig, vocab_size: int) -> GPTConfig:
     return preset(config.preset, **{"vocab_size": vocab_size, **config.model})
 
 
-def finished_models(config: RaceConfig, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows that an earlier run of the same race left in the results file."""
-    path = config.result_file
-    if config.fresh or not path.exists():
-        return []
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
-        settings, rows = figures["settings"], figures["models"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no results file of a race: give another out=, or fresh=true") from None
-    wanted = json.loads(json.dumps({**config.same_race(), **identity}))
-    other = sorted(name for name in wanted.keys() | settings.keys() if wanted.get(name) != settings.get(name))
-    if other:
-        raise UserError(
-            f"{path} holds another race ({', '.join(other)} differ): give another out=, or fresh=true"
-        )
-    return list(rows)
-
-
 def run_race(config: RaceConfig, command: str) -> Path:
     """Train what is missing, write the results after each model, measure speeds when all are there."""
     data = prepare_data(config.training(config.seeds[0]))
     identity = {
         key: value for key, value in data.identity().items() if key.endswith("sha256") or "tokens" in key
     }
-    rows = finished_models(config, identity)
+    settings = {**config.same_race(), **identity}
+    kept = kept_rows(config.result_file, settings, rows="models", study="race", fresh=config.fresh)
+    rows = list(kept or ())
     base = base_shape(config, data.tokenizer.vocab_size)
     shapes = {
         name: runner(name, base) for name in config.variants
@@ -210,7 +194,7 @@ def run_race(config: RaceConfig, command: str) -> Path:
             table[name] |= own
         done = {(row["seed"], row["variant"]) for row in rows}
         figures = {
-            "settings": {**config.same_race(), **identity},
+            "settings": settings,
             "corpus": {"name": Path(config.data).name, "bytes_per_token": data.bytes_per_token,
                        "train_tokens": int(data.train.size), "val_tokens": int(data.val.size)},
             "base": base.to_dict(),

@@ -27,6 +27,7 @@ from typing import Any
 from utils.cli import run_main
 from utils.config import command_words, parse_args
 from utils.errors import UserError
+from utils.kept_rows import kept_rows
 
 RESULTS = Path(__file__).with_name("results")
 BYTES = 260  # of the byte tokenizer: 256 and four special tokens
@@ -207,25 +208,6 @@ def train_one(config: StudyConfig, row: Mapping[str, Any], data: Any) -> dict[st
     }
 
 
-def finished_runs(config: StudyConfig, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows that an earlier call left in the results file. Raises UserError for another study's file."""
-    path = Path(config.out)
-    if config.fresh or not path.exists():
-        return []
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
-        settings, rows = figures["settings"], figures["runs"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} holds no scaling study: give another out=, or fresh=true") from None
-    wanted = json.loads(json.dumps({**config.same_study(), **identity}))
-    other = sorted(key for key in wanted.keys() | settings.keys() if wanted.get(key) != settings.get(key))
-    if other:
-        raise UserError(
-            f"{path} holds another study ({', '.join(other)} differ): give another out=, or fresh=true"
-        )
-    return list(rows)
-
-
 def run_study(config: StudyConfig, command: str) -> Path:
     """Train what is missing, writing the results after each run."""
     from pretraining.pretrain_config import PretrainConfig
@@ -238,7 +220,9 @@ def run_study(config: StudyConfig, command: str) -> Path:
     )
     identity = {key: value for key, value in data.identity().items() if key.endswith("sha256")}
     wanted = wanted_runs(config, data.tokenizer.vocab_size)
-    rows = finished_runs(config, identity)
+    settings = {**config.same_study(), **identity}
+    kept = kept_rows(config.out, settings, rows="runs", study="scaling study", fresh=config.fresh)
+    rows = list(kept or ())
     done = {_identity(row) for row in rows}
     missing = [row for row in wanted if _identity(row) not in done]
     todo = missing if config.at_most is None else missing[: config.at_most]
@@ -254,7 +238,7 @@ def run_study(config: StudyConfig, command: str) -> Path:
             config.out,
             name=Path(config.out).stem,
             figures={
-                "settings": {**config.same_study(), **identity},
+                "settings": settings,
                 "corpus": {
                     "name": Path(config.data).name,
                     "train_bytes": int(data.train.size),

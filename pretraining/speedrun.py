@@ -29,6 +29,7 @@ from pretraining.speedrun_text import Characters, characters
 from utils.cli import run_main
 from utils.config import command_words, parse_args
 from utils.errors import UserError
+from utils.kept_rows import kept_rows
 from utils.timing import write_result
 
 RULES = 1  # raised when the rules change: rows under other rules are not compared
@@ -112,7 +113,8 @@ def measure(config: SpeedrunConfig, text: Characters, command: str) -> Path:
     rules = {"part": config.part, "threads": config.threads, "rules": RULES}
     settings = {"corpus_sha256": text.sha256, **rules, "changes": changes}
     wanted = {row.key(config): row for row in reversed(plan(config))}
-    kept = [row for row in _finished(path, settings, config.fresh) if _key_of(row) in wanted]
+    rows = kept_rows(path, settings, rows="rows", study="speedrun", fresh=config.fresh) or ()
+    kept = [row for row in rows if _key_of(row) in wanted]
     missing = [row for key, row in reversed(wanted.items()) if key not in map(_key_of, kept)]
     todo = missing if config.at_most is None else missing[: config.at_most]
     seconds = sum(parse_budget(row.budget)[1] for row in todo if row.budget.startswith("seconds"))
@@ -144,25 +146,6 @@ def measure(config: SpeedrunConfig, text: Characters, command: str) -> Path:
 
 def _key_of(row: Mapping[str, Any]) -> tuple[str, str, int]:
     return row["hash"], row["budget"], row["seed"]
-
-
-def _finished(path: Path, settings: Mapping[str, Any], fresh: bool) -> list[dict[str, Any]]:
-    """The rows that an earlier run under the same rules left in the file."""
-    if fresh or not path.exists():
-        return []
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
-        rows, held = figures["rows"], figures["settings"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path} is no results file of the speedrun: give another out=, or fresh=true"
-        ) from None
-    if held != json.loads(json.dumps(settings)):
-        other = sorted(key for key in settings if held.get(key) != settings[key])
-        raise UserError(
-            f"{path} was measured otherwise ({', '.join(other)} differ): give out=…, or fresh=true"
-        )
-    return list(rows)
 
 
 def main(argv: list[str] | None = None) -> int:

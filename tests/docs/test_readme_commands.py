@@ -28,11 +28,30 @@ TINY_DEMO = [
     "train.sample_seconds=0",
 ]
 TINY_TRAIN = [*TINY_MODEL, "steps=2", "minutes=null", "max_documents=60", "eval_every=0", "sample_seconds=0"]
+TINY_SWEEP = [*TINY_MODEL, "minutes=null", "max_documents=60", "prompts=[]"]
 
 # What is added to a command so that it takes seconds. The last word given for a key wins.
 SMALL = {
     r"scratchbook demo": TINY_DEMO,
     r"(scratchbook|python -m pretraining\.)\s?train .*--resume": ["steps=3"],
+    r"python -m pretraining\.train .*--fork": ["steps=2", "minutes=null"],
+    r"torchrun .*pretraining\.train": TINY_TRAIN,
+    r"python -m pretraining\.sweep .*halving": [*TINY_SWEEP, "steps=4"],
+    r"python -m pretraining\.sweep": [*TINY_SWEEP, "steps=2", "seed=0"],
+    r"python -m pretraining\.pipeline": [
+        *("text.max_documents=60", "text.clean=false", "vocab_size=300", "training.minutes=null"),
+        *("training.steps=2", "training.model.n_layer=1", "training.model.n_embd=32"),
+        *("training.model.n_head=2", "training.model.block_size=64", "sampling.max_new_tokens=5"),
+        "evaluation.max_tokens=200",
+    ],
+    r"python -m pretraining\.benchmark_memory": [
+        *("preset=debug", "rounds=1", "batch_size=2", "device=cpu", "out=memory.json"),
+    ],
+    r"python -m pretraining\.benchmark_distributed": [
+        *("preset=debug", "batch_size=4", "steps=1", "rounds=1", "out=distributed.json"),
+    ],
+    r"python -m pretraining\.scale_sheet": ["out=SCALE.md"],
+    r"python -m pretraining\.speedrun_board": [],
     r"(scratchbook|python -m pretraining\.)\s?train( |$)": TINY_TRAIN,
     r"(scratchbook|python -m gpt_model\.)\s?sample .*--ckpt": ["--max-new-tokens", "5"],
     r"python -m finetuning\.demo\.benchmark": ["skip"],
@@ -144,7 +163,8 @@ def commands() -> list[tuple[str, str]]:
             for line in block.splitlines():
                 command = re.split(r"\s+#\s", line)[0].strip()
                 if re.match(
-                    r"(scratchbook|make|python3?|pip|uv|CHAINLIT\S+ chainlit|chainlit|jupyter)\b", command
+                    r"(scratchbook|make|python3?|torchrun|pip|uv|CHAINLIT\S+ chainlit|chainlit|jupyter)\b",
+                    command,
                 ):
                     found.append((path.parent.name if path.parent != ROOT else "README", command))
     return list(dict.fromkeys(found))
@@ -174,7 +194,11 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run(folder: Path, words: list[str], **options) -> subprocess.CompletedProcess:
-    program = {"scratchbook": ["-m", "scratchbook"], "python": []}.get(words[0])
+    program = {
+        "scratchbook": ["-m", "scratchbook"],
+        "python": [],
+        "torchrun": ["-m", "torch.distributed.run"],
+    }.get(words[0])
     full = [sys.executable, *program, *words[1:]] if program is not None else words
     done = subprocess.run(
         full, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=400, **options

@@ -147,7 +147,7 @@ def test_a_foreign_results_file_is_refused(tmp_path, capsys):
     out = tmp_path / "race.json"
     out.write_text("{}")
     assert run_main(race.main, [*TINY, f"out={out}"]) == 2
-    assert "no results file of a race" in capsys.readouterr().err
+    assert "no results file of the race" in capsys.readouterr().err
     with pytest.raises(UserError, match="holds no figures of a race"):
         race_plot.plot_file(out)
 

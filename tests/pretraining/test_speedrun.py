@@ -180,7 +180,7 @@ def test_the_table_is_filled_in_pieces_and_no_row_twice(text, tmp_path, capsys, 
     assert {score["recipe"] for score in figures["scores"]} == {"best", *KNOWN}
     assert speedrun.main(words) == 0 and len(set(trained)) == len(trained)
     assert "0 of " in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"was measured otherwise \(changes differ\)"):
+    with pytest.raises(UserError, match=r"holds another speedrun \(changes differ\)"):
         speedrun.main([*words, "training.lr=0.1"])
     out.write_text("{}")
     with pytest.raises(UserError, match="is no results file of the speedrun"):
