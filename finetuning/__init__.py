@@ -10,6 +10,10 @@ from typing import Any
 from utils.lazy import resolve
 
 _EXPORTS = {
+    "Classifier": "classification.model",
+    "ClassifierConfig": "classification.model",
+    "from_language_model": "classification.model",
+    "load_class_data": "classification.data",
     "Message": "templates",
     "Rendered": "templates",
     "render": "templates",
