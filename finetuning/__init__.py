@@ -10,6 +10,19 @@ from typing import Any
 from utils.lazy import resolve
 
 _EXPORTS = {
+    "LoRAConfig": "lora",
+    "apply_lora": "lora",
+    "lora_parameters": "lora",
+    "merge_lora": "lora",
+    "set_adapter": "lora",
+    "unload_lora": "lora",
+    "unmerge_lora": "lora",
+    "load_adapter": "adapters",
+    "open_adapted": "adapters",
+    "remember_base": "adapters",
+    "save_adapter": "adapters",
+    "quantize_base": "qlora",
+    "freeze_for": "trainable",
     "Classifier": "classification.model",
     "ClassifierConfig": "classification.model",
     "from_language_model": "classification.model",

@@ -97,8 +97,13 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 
 def load_into(model: Any, folder: Path) -> None:
-    """Copy the checkpoint's weights into `model`, whichever of the two is whole or sharded. Raises CheckpointError."""
-    if are_shards(folder):
+    """Copy the checkpoint's weights into `model`, whichever of the two is whole or sharded. Raises CheckpointError.
+
+    A model that saves itself in a form of its own (an adapter beside merged weights) also reads it: `load_trained`.
+    """
+    if (own := getattr(model, "load_trained", None)) is not None:
+        own(folder)
+    elif are_shards(folder):
         load_model_shards(model, folder)
     elif is_sharded(model):
         from pretraining.fsdp import load_whole
