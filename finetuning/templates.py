@@ -8,37 +8,58 @@ otherwise the model is asked in a language it was never taught; so all of them c
   tokenizer's special tokens, and words go through `encode_ordinary`, which cannot produce a special id.
   A user who types `<|assistant|>` therefore types thirteen ordinary characters, not a marker.
 - `plain`: no roles; the text of a document, opened by the end token as the documents of pretraining are.
+- `alpaca`, `triplet`, `chatml`, `llama2`: what others have published (`text_templates`); one's own by
+  `@register("name")` (`template_registry`).
 
 Idea: one string of roles and turns as in "ChatML" (OpenAI, 2023); training only on the answers as in
-InstructGPT (arXiv 2203.02155, §3.5). Left out: tool calls, images, and text-only templates such as Alpaca's.
+InstructGPT (arXiv 2203.02155, §3.5). Left out: tool calls, images. Notebook: finetuning/02.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from pathlib import Path
 
+from finetuning import text_templates as text_templates  # their names are in the registry
+from finetuning.template_registry import (
+    END,
+    MARKS,
+    TEMPLATES,
+    Marks,
+    Message,
+    Pen,
+    Piece,
+    Template,
+    TextTokenizer,
+    register,
+    words_of,
+)
 from utils.errors import UserError
 
-END = "<|endoftext|>"
+__all__ = [
+    "END",
+    "MARKS",
+    "ROLE_MARKERS",
+    "TEMPLATES",
+    "Marks",
+    "Message",
+    "Pen",
+    "Piece",
+    "Rendered",
+    "Template",
+    "TextTokenizer",
+    "has_roles",
+    "register",
+    "render",
+    "stop_ids",
+    "stop_texts",
+    "template_of",
+    "words_of",
+]
+
 ROLE_MARKERS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
-
-
-class Message(TypedDict):
-    """One turn: who speaks (`system`, `user` or `assistant`) and the words, which may be empty."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class TextTokenizer(Protocol):
-    """The part of a tokenizer that rendering needs."""
-
-    @property
-    def special_tokens(self) -> dict[str, int]: ...
-
-    def encode_ordinary(self, text: str) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -51,21 +72,6 @@ class Rendered:
 
     ids: list[int]
     trained: list[bool]
-
-
-Piece = tuple[list[int], bool]
-Template = Callable[[Sequence[Message], TextTokenizer, bool], Iterator[Piece]]
-TEMPLATES: dict[str, Template] = {}
-
-
-def register(name: str) -> Callable[[Template], Template]:
-    """Add a template under `name`. It yields (ids, trained) pieces in the order in which they are read."""
-
-    def add(template: Template) -> Template:
-        TEMPLATES[name] = template
-        return template
-
-    return add
 
 
 def render(
@@ -94,13 +100,32 @@ def render(
 
 
 def stop_ids(tokenizer: TextTokenizer, template: str = "scratchbook") -> tuple[int, ...]:
-    """Ids at which an answer is over: the end token, and any role marker (someone else's turn begins).
+    """Ids at which an answer is over: an end token, and any marker (someone else's turn begins).
 
-    Empty when the tokenizer has none of them: such a model stops only at a limit of length.
+    Empty when the tokenizer has none of them: such a model stops only at `stop_texts` or a limit of length.
     """
     _find(template)
-    special = tokenizer.special_tokens
-    return tuple(special[name] for name in (END, *ROLE_MARKERS.values()) if name in special)
+    marks, special = MARKS.get(template, Marks()), tokenizer.special_tokens
+    names = dict.fromkeys((END, *ROLE_MARKERS.values(), *marks.ends, *marks.markers))
+    return tuple(special[name] for name in names if name in special)
+
+
+def stop_texts(tokenizer: TextTokenizer, template: str = "scratchbook") -> tuple[str, ...]:
+    """Texts at which an answer is over: the markers that the tokenizer does not own and the template spells."""
+    _find(template)
+    return tuple(Pen(tokenizer, MARKS.get(template, Marks())).spelled)
+
+
+def template_of(checkpoint: Path | str) -> str:
+    """The template that the run around a checkpoint was trained with; the book's own where nothing is said."""
+    for folder in Path(checkpoint).absolute().parents:
+        if (folder / "run.json").is_file():
+            try:
+                said = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]["template"]
+            except (ValueError, KeyError, TypeError):
+                break
+            return said if said in TEMPLATES else "scratchbook"
+    return "scratchbook"
 
 
 def has_roles(tokenizer: TextTokenizer) -> bool:
@@ -123,7 +148,7 @@ def scratchbook(
         answer = message["role"] == "assistant"
         # The marker is given, never predicted: at inference `add_generation_prompt` writes it.
         yield [special[ROLE_MARKERS[message["role"]]]], False
-        yield tokenizer.encode_ordinary(message["content"]), answer
+        yield tokenizer.encode_ordinary(words_of(message)), answer
         # The end token is trained: a model that never learned to stop talks until it is cut off.
         yield [special[END]], answer
     if add_generation_prompt:
@@ -142,7 +167,7 @@ def plain(
     yield end, False
     for message in messages:
         answer = message["role"] == "assistant"
-        yield tokenizer.encode_ordinary(message["content"]), answer
+        yield tokenizer.encode_ordinary(words_of(message)), answer
         if answer:
             yield end, True
 
@@ -166,5 +191,9 @@ def _check(messages: Sequence[Message]) -> None:
             raise UserError(f"message {index} has role {role!r}: use one of {', '.join(ROLE_MARKERS)}")
         if not isinstance(content, str):
             raise UserError(f"message {index} has content of type {type(content).__name__}: use text")
+        if not isinstance(message.get("input", ""), str):
+            raise UserError(
+                f"message {index} has an input of type {type(message['input']).__name__}: use text"
+            )
         if role == "system" and index > 0:
             raise UserError(f"message {index} is a system message: only the first message may be one")

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,15 @@ class HubSource:
             yield Document(text, self.label, self._yielded - 1, meta)
             if self._yielded == self.max_examples:
                 return
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows as they are, from the beginning, for a reader that knows other forms than one text."""
+        try:
+            yield from islice(iter(self._open()), self.max_examples)
+        except (UserError, RunFailure):
+            raise
+        except Exception as error:  # whatever `datasets` and the libraries below it raise
+            raise RunFailure(f"{self.label}: the stream broke ({one_line(error)}): start again") from error
 
     def _parsed(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
         if self.form.begins is None:

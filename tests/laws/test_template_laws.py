@@ -16,7 +16,7 @@ from template_checks import (
     role_tokenizer,
 )
 
-from finetuning.templates import TEMPLATES, has_roles, register, render, stop_ids
+from finetuning.templates import MARKS, TEMPLATES, has_roles, register, render, stop_ids
 from utils.errors import UserError
 from working_with_text_data.byte_tokenizer import ByteTokenizer
 
@@ -122,15 +122,18 @@ def test_a_malformed_conversation_is_one_clear_line(messages, says):
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_template_names_those_there_are(monkeypatch):
-    with pytest.raises(UserError, match="'chatml': choose one of plain, scratchbook"):
-        render(conversation(("user", "x")), role_tokenizer(), template="chatml")
-    monkeypatch.setattr("finetuning.templates.TEMPLATES", dict(TEMPLATES))
-    from finetuning import templates
+def test_an_unknown_template_names_those_there_are():
+    with pytest.raises(
+        UserError, match="'mine': choose one of alpaca, chatml, llama2, plain, scratchbook, t"
+    ):
+        render(conversation(("user", "x")), role_tokenizer(), template="mine")
 
-    @register("chatml")
+    @register("mine")
     def made_up(messages, tokenizer, add_generation_prompt):
         yield tokenizer.encode_ordinary("!"), False
 
-    assert templates.TEMPLATES["chatml"] is made_up
-    assert render(conversation(("user", "x")), role_tokenizer(), template="chatml").ids == [33]
+    try:
+        assert TEMPLATES["mine"] is made_up
+        assert render(conversation(("user", "x")), role_tokenizer(), template="mine").ids == [33]
+    finally:
+        TEMPLATES.pop("mine"), MARKS.pop("mine")
