@@ -4,9 +4,9 @@
 
 Both models are asked the same held-out requests, and the base once more with solved examples before each (`prompting`).
 The report has the share of right answers by kind with intervals, how often the tuned model wins with the interval of
-the pairs (`resampling`), the loss on the pretraining validation part before and after (`forgetting`), what the questions
-share with the training data (`contamination`), and answers side by side. It is one HTML page, one Markdown text and one
-JSON file. Left out: judges that are models (`instruction.judge`).
+the pairs (`resampling`), the loss on the pretraining validation part before and after (`forgetting`), what the
+questions share with the training data (`contamination`), and answers side by side. It is one HTML page, one Markdown
+text and one JSON file. Left out: judges that are models (`instruction.judge`).
 Notebook: `05_did_it_get_better.ipynb`.
 """
 
@@ -108,7 +108,7 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
 
 
 def _examples(config: CompareConfig) -> list[Any] | None:
-    """What the prompted row is shown: a file's, or Storyland's own (None); a file of questions alone has none to spare."""
+    """What the prompted row is shown: a file's, Storyland's own (None), or nothing: what is asked is not shown."""
     from finetuning.evaluation.sources import load_questions
 
     if config.examples is not None:

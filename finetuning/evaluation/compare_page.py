@@ -84,7 +84,8 @@ def markdown(figures: Figures) -> str:
     lines = [
         "# Did it get better?",
         "",
-        f"`{figures['tuned']}` against `{figures['base']}`, {figures['asked']} held-out questions ({figures['questions']}).",
+        f"`{figures['tuned']}` against `{figures['base']}`, {figures['asked']} held-out questions "
+        f"({figures['questions']}).",
         "",
         _row(["asked of", *arms]),
         _row(["---"] * (len(arms) + 1)),

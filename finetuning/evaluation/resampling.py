@@ -4,7 +4,8 @@ Two shares with overlapping intervals may still differ for certain, because both
 requests. So the difference is taken request by request (won, tied, lost), and the *paired bootstrap* asks which
 differences other requests of the same sort might have given: draw as many pairs again, with replacement, many times.
 The draws come from the counts with half a pair added to each of the four outcomes (Agresti & Min 2005, Statistics in
-Medicine 24, 729): a bootstrap over what was seen alone cannot imagine what it has not seen, and calls ten of ten certain.
+Medicine 24, 729): a bootstrap over what was seen alone cannot imagine what it has not seen, and calls ten of ten
+certain.
 
 Over seeds the spread between runs is what counts, not the number of requests: `over_seeds` is Student's interval.
 Sources: Efron 1979; Koehn 2004 (W04-3250) for paired resampling of systems; McNemar 1947 for the exact test.

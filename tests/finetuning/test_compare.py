@@ -1,0 +1,175 @@
+"""`finetuning.evaluation.compare`: one report, whole and safe to open, and one line where it cannot be made."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from finetuning.evaluation import compare, compare_page, sources
+from finetuning.evaluation.instructions import accepts, judge
+from finetuning.evaluation.resampling import over_seeds, pairs_needed, requests_needed, student_t
+from finetuning.instruction.data import held_out_requests
+from utils.errors import UserError
+from working_with_text_data.storyland.tasks import KINDS, Instruction
+
+HOSTILE = '<script>alert("x")</script> | `a` [link](http://x)'
+
+
+def scores(good=20, requests=34):
+    asked = held_out_requests(requests, seed=5)
+    right = [r.answer for r in asked]
+    return {
+        "base": judge(asked, [""] * len(asked)),
+        "prompted": judge(asked, right[:3] + [HOSTILE] * (len(asked) - 3)),
+        "tuned": judge(asked, right[:good] + ["no"] * (len(asked) - good)),
+    }
+
+
+def figures(**changes):
+    found = scores()
+    return {
+        "base": "runs/a",
+        "tuned": "runs/b",
+        "questions": "storyland",
+        "asked": 34,
+        "shots": 3,
+        **compare.score_figures(found),
+        "forgetting": {"not_measured": "no text"},
+        "contamination": {"tuning": {"not_measured": "nobody said"}},
+        "samples": compare.side_by_side(found, 17),
+        **changes,
+    }
+
+
+def test_the_arms_are_counted_and_compared_in_pairs():
+    found = compare.score_figures(scores(good=20))
+    assert found["arms"]["tuned"]["overall"]["hits"] == 20
+    gap = found["over"]["base"]["difference"]
+    assert gap["value"] == pytest.approx(20 / 34) and gap["low"] > 0
+    assert found["over"]["prompted"]["win_rate"]["wins"] == 17
+    assert set(found["over"]["base"]["by_kind"]) == set(KINDS)
+    json.dumps(found, allow_nan=False)
+
+
+def test_each_kind_is_shown_once_before_any_twice():
+    rows = compare.side_by_side(scores(), 17)
+    assert {row["kind"] for row in rows} == set(KINDS)
+    assert set(rows[0]["answers"]) == {"base", "prompted", "tuned"}
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.found, self.addresses = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+        self.addresses += [value for key, value in attrs if key in ("src", "href")]
+        if tag not in ("meta", "line", "circle"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("line", "circle"):
+            assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+def test_the_page_is_whole_has_no_address_and_takes_answers_as_text():
+    page = compare_page.html_page(figures(), "python -m x")
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.open and not tags.addresses and "script" not in tags.found
+    assert "&lt;script&gt;" in page and "not measured" in page
+    assert tags.found.count("circle") == 3 + 3 * (len(KINDS) + 1), (
+        "a point for each arm, of each kind and of all"
+    )
+
+
+def test_the_markdown_has_a_row_for_each_kind_and_takes_answers_as_text():
+    text = compare_page.markdown(figures())
+    assert all(f"| {kind} |" in text for kind in KINDS)
+    assert "<script>" not in text.replace("\\<script\\>", "")
+
+
+def test_the_summary_says_what_was_measured_and_what_was_not():
+    lines = compare_page.summary_lines(
+        figures(
+            forgetting={"text": "stories", "tokens": 1000, "perplexity_before": 2.0, "perplexity_after": 3.0, "bits_ratio": 1.5},
+            contamination={"tuning": {"n": 8, "held_out": 34, "training_texts": 9, "exact": 1, "shared": 2, "clean": {"hits": 3, "total": 32}}},
+        )
+    )  # fmt: skip
+    assert any("2.00 before, 3.00 after" in line for line in lines)
+    assert any("1 of 34 word for word" in line and "3 of the 32" in line for line in lines)
+
+
+def test_a_file_of_questions_is_judged_by_its_own_answers(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"prompt": "Capital of France?", "response": "Paris"}\n', encoding="utf-8")
+    (question,) = sources.load_questions(str(path), 5, seed=0)
+    assert accepts(question, " paris. ") and not accepts(question, "Rome") and not accepts(question, "")
+    path.write_text('{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}, '
+                    '{"role": "assistant", "content": "b"}]}\n', encoding="utf-8")  # fmt: skip
+    with pytest.raises(UserError, match="line 1.*3 messages"):
+        sources.load_questions(str(path), 5, seed=0)
+
+
+def test_a_storyland_kind_is_judged_by_its_verifier_whatever_the_answer_says():
+    request = Instruction("count", "Count the things: kite, drum.", "wrong on purpose")
+    assert accepts(request, "2") and not accepts(request, "wrong on purpose")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "base is not given"),
+        (["base=assets", "requests=0"], "the least is 1"),
+        (["base=assets", "val_tokens=0"], "val_tokens"),
+        (["base=nowhere", "tuned=assets"], "nowhere"),
+        (["base=assets", "shots=-1"], "the least is 0"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(words, says, tmp_path):
+    with pytest.raises(UserError, match=says) as error:
+        compare.main([*words, f"out={tmp_path / 'x'}"])
+    assert "\n" not in str(error.value)
+
+
+def test_how_many_requests_an_interval_takes():
+    from finetuning.evaluation.intervals import wilson_interval
+
+    for half in (0.1, 0.05, 0.03):
+        n = requests_needed(half)
+        low, high = wilson_interval(n // 2, n)
+        assert (high - low) / 2 <= half + 1e-4
+        assert requests_needed(half, share=0.95) < n, "a share near 1 is known sooner"
+    with pytest.raises(ValueError, match="half_width"):
+        requests_needed(0.6)
+    assert pairs_needed(0.05, 0.1) < pairs_needed(0.05, 0.4) < pairs_needed(0.025, 0.4)
+    with pytest.raises(ValueError, match="cannot be the larger"):
+        pairs_needed(0.3, 0.2)
+
+
+def test_seeds_and_students_factor():
+    assert over_seeds([0.5]).to_dict()["low"] is None, "one run has no interval, and JSON no infinity"
+    with pytest.raises(ValueError, match="no value"):
+        over_seeds([])
+    assert student_t(2) == pytest.approx(4.3027) and student_t(30) == pytest.approx(2.0423, abs=1e-3)
+    with pytest.raises(ValueError, match="at least two"):
+        student_t(0)
+
+
+@pytest.mark.slow
+def test_the_command_compares_two_checkpoints_and_writes_three_files(tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("Mia found a kite in the park. " * 60, encoding="utf-8")
+    out = tmp_path / "report"
+    words = ["base=assets", "tuned=assets", "requests=17", "shots=1", "samples=3", "val_tokens=200"]
+    assert compare.main([*words, f"text={text}", f"out={out}"]) == 0
+    said = capsys.readouterr().out
+    assert "win rate" in said and "wrote" in said
+    result = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    found = result["figures"]
+    assert found["over"]["base"]["win_rate"]["ties"] == 17, "a model against itself, asked alike, ties always"
+    assert found["forgetting"]["bits_ratio"] == 1.0
+    assert found["contamination"]["tuning"]["exact"] == 0, "what is held out was not trained on"
+    assert result["command"].startswith("python -m finetuning.evaluation.compare base=assets tuned=assets")
+    assert {path.name for path in out.iterdir()} == {"comparison.json", "comparison.md", "comparison.html"}
