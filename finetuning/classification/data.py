@@ -105,7 +105,12 @@ def load_class_data(config: DataConfig) -> ClassData:
         name: dict(sorted(Counter(each.label for each in part).items()))
         for name, part in (("train", train), ("val", val), ("test", test))
     }
-    report = {"counts": counts, "also_in_test": overlap, "left_out": dict(problems.counts), "first": problems.places[:5]}
+    report = {
+        "counts": counts,
+        "also_in_test": overlap,
+        "left_out": dict(problems.counts),
+        "first": problems.places[:5],
+    }
     return ClassData(Path(config.data).name, labels, train, val, test, report)
 
 
@@ -122,7 +127,9 @@ def _read(config: DataConfig, problems: Problems) -> tuple[list[Labelled], list[
     if (place / "train").is_dir() and (place / "test").is_dir() and own is None:
         return _file(place / "train", fields, problems), _file(place / "test", fields, problems)
     if not place.exists():
-        raise UserError(f"{config.data}: no such file or folder, and no data set: choose {', '.join(NAMED)}, or a path")
+        raise UserError(
+            f"{config.data}: no such file or folder, and no data set: choose {', '.join(NAMED)}, or a path"
+        )
     return _file(place, fields, problems), own
 
 
@@ -134,7 +141,7 @@ def _corpus(name: str, split: str, problems: Problems) -> list[Labelled]:
     """A named corpus, which says its labels itself."""
     from working_with_text_data.documents import iter_documents
 
-    options = {"split": split} if name == "imdb" else {}
+    options: dict[str, Any] = {"split": split} if name == "imdb" else {}
     found = iter_documents(name, problems=problems, **options)
     return [
         Labelled(d.text, str(d.meta["label"]), f"{d.source}, text {d.index + 1}")
@@ -171,23 +178,23 @@ def _labels(pool: Sequence[Labelled], config: DataConfig) -> tuple[str, ...]:
     return labels
 
 
-def _known(test: list[Labelled], labels: Sequence[str], config: DataConfig, problems: Problems) -> list[Labelled]:
+def _known(
+    test: list[Labelled], labels: Sequence[str], config: DataConfig, problems: Problems
+) -> list[Labelled]:
     """The test texts whose label was seen in training; another one stops, or is counted."""
     kept = []
     for each in test:
         if each.label in labels:
             kept.append(each)
             continue
-        error = f"{each.where}: the label {each.label!r} was never seen in training, where there are {', '.join(labels)}"
+        error = f"{each.where}: the label {each.label!r} was never seen in training: there are {', '.join(labels)}"
         if config.on_bad_line == "stop":
             raise UserError(f"{error}: correct it, or pass on_bad_line=skip")
         problems.add("unknown label", error)
     return kept
 
 
-def _apart(
-    pool: list[Labelled], test: Sequence[Labelled], config: DataConfig
-) -> tuple[list[Labelled], int]:
+def _apart(pool: list[Labelled], test: Sequence[Labelled], config: DataConfig) -> tuple[list[Labelled], int]:
     """The training texts that the test set does not have, and how many it has."""
     judged = {each.text for each in test}
     shared = [each for each in pool if each.text in judged]

@@ -1,8 +1,8 @@
 """Stop when the validation loss has not become better for a while: a callback of the Trainer.
 
 A small set is learned by heart in a few epochs, and from then on the validation loss rises while the training loss
-falls. The best checkpoint is kept anyway (`keep_best`); stopping only saves the time after it. A resumed run is given the
-losses measured before, so it stops where the whole one does. Prechelt 1998, "Early Stopping - But When?".
+falls. The best checkpoint is kept anyway (`keep_best`); stopping only saves the time after it. A resumed run is given
+the losses measured before, so it stops where the whole one does. Prechelt 1998, "Early Stopping - But When?".
 """
 
 from __future__ import annotations

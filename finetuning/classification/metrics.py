@@ -7,8 +7,8 @@ and the macro average, in which a rare class counts as much as a frequent one. A
 Calibration asks whether "90 % sure" is right nine times in ten: predictions are put into bins of equal width by their
 confidence, and ECE is the mean gap between confidence and accuracy, weighted by the bins' sizes (Guo et al. 2017,
 arXiv 1706.04599, equations 2 and 3). The interval is a bootstrap: test texts and seeds are drawn again with
-replacement (Efron 1979), and two classifiers are compared on the *same* draws, because a difference on the same texts is
-known much better than either value. Left out: curves over thresholds, ROC, tests of significance.
+replacement (Efron 1979), and two classifiers are compared on the *same* draws, because a difference on the same texts
+is known much better than either value. Left out: curves over thresholds, ROC, tests of significance.
 Notebook: 01 of this chapter.
 """
 
@@ -170,9 +170,13 @@ def bootstrap(
     t = np.asarray(truth, dtype=np.int64)
     rows = [np.atleast_2d(np.asarray(p, dtype=np.int64)) for p in (predicted, against) if p is not None]
     if any(r.shape[1] != len(t) for r in rows) or not len(t):
-        raise UserError(f"{len(t)} true labels, but {[r.shape[1] for r in rows]} predictions: one for each text")
+        raise UserError(
+            f"{len(t)} true labels, but {[r.shape[1] for r in rows]} predictions: one for each text"
+        )
     if rounds < 1 or not 0 < level < 1:
-        raise UserError(f"rounds is {rounds} and level {level}: at least 1 round, and a level between 0 and 1")
+        raise UserError(
+            f"rounds is {rounds} and level {level}: at least 1 round, and a level between 0 and 1"
+        )
 
     def value(texts: NDArray[Any], runs: list[NDArray[Any]]) -> float:
         own = [

@@ -1,8 +1,9 @@
 """A language model with another head: one score a label instead of one a token of the vocabulary.
 
 The idea: what stands in the residual stream at the *last real token* has seen the whole text, so a small linear map of
-it can say what the text is about. Nothing below the head changes, and the old head goes. Radford et al. 2018 ("Improving
-Language Understanding by Generative Pre-Training", section 3.2). `pool="mean"` averages over all real tokens instead.
+it can say what the text is about. Nothing below the head changes, and the old head goes. Radford et al. 2018
+("Improving Language Understanding by Generative Pre-Training", section 3.2). `pool="mean"` averages over all real
+tokens instead.
 
 Texts of a batch differ in length, and GPT-2 has no token for padding. Here padding is the id −1, which no tokenizer
 gives out, so a real token can never be taken for it. Padding on the right is invisible to causal attention and needs no
@@ -88,7 +89,7 @@ class Classifier(nn.Module):
         super().__init__()
         if not 2 <= config.max_tokens <= shape.block_size:
             raise UserError(
-                f"max_tokens is {config.max_tokens}: it must lie between 2 and the model's block_size, {shape.block_size}"
+                f"max_tokens is {config.max_tokens}: it must lie between 2 and block_size, which is {shape.block_size}"
             )
         self.settings = config
         self.body = Body(shape)
@@ -145,7 +146,11 @@ class Classifier(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         write_tensors(folder / "model.safetensors", tensors)
-        values = {"model_type": MODEL_TYPE, "shape": self.config.to_dict(), "classifier": asdict(self.settings)}
+        values = {
+            "model_type": MODEL_TYPE,
+            "shape": self.config.to_dict(),
+            "classifier": asdict(self.settings),
+        }
         atomic_write_json(folder / CONFIG_FILE, values)
         return folder
 
@@ -164,7 +169,9 @@ class Classifier(nn.Module):
         known = {f.name for f in fields(ClassifierConfig)}
         unknown = sorted(set(values["classifier"]) - known)
         if unknown:
-            raise UserError(f"{Path(folder) / CONFIG_FILE} has the unknown setting {unknown[0]}: update the book")
+            raise UserError(
+                f"{Path(folder) / CONFIG_FILE} has the unknown setting {unknown[0]}: update the book"
+            )
         model = cls(GPTConfig.from_dict(values["shape"]), ClassifierConfig(**values["classifier"]))
         if model.settings.lora is not None:
             from finetuning.classification.tuning import add_lora

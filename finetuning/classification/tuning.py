@@ -1,9 +1,9 @@
 """What of a classifier learns, and what each label weighs: the two choices before the first step.
 
-`tune` is `finetuning.trainable`'s: all, last-N, head (the new head alone, on features that stay as they are) or lora; the
-new head always learns. Class weights "balanced" are n / (k · n_c), so that each label has the same share of the loss and
-the mean weight of a training text is 1 (as in scikit-learn's `class_weight="balanced"`): the learning rate keeps its
-meaning. Left out: other rates for other layers.
+`tune` is `finetuning.trainable`'s: all, last-N, head (the new head alone, on features that stay as they are) or lora;
+the new head always learns. Class weights "balanced" are n / (k · n_c), so that each label has the same share of the
+loss and the mean weight of a training text is 1 (as in scikit-learn's `class_weight="balanced"`): the learning rate
+keeps its meaning. Left out: other rates for other layers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def class_weights(wanted: str, labels: Sequence[str], numbers: Sequence[int]) ->
     try:
         given = tuple(float(part) for part in wanted.split(","))
     except ValueError:
-        raise UserError(f"class_weights is {wanted!r}: choose none, balanced, or numbers such as 1,4") from None
+        raise UserError(
+            f"class_weights is {wanted!r}: choose none, balanced, or numbers such as 1,4"
+        ) from None
     if len(given) != len(labels):
         raise UserError(f"class_weights is {wanted!r}: give {len(labels)} numbers, for {', '.join(labels)}")
     return given
