@@ -17,20 +17,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finetuning.instruction_results import ARMS, GOAL, RESULTS, analyse
 from finetuning.recipes import recipe
 from utils.cli import run_main
 from utils.config import command_words, parse_args
 from utils.errors import RunFailure, UserError
-
-RESULTS = Path(__file__).with_name("results")
-ARMS = ("base", "prompted", "sft", "dpo")
-PAIRS = (("sft", "base"), ("sft", "prompted"), ("dpo", "sft"))
-GOAL = 0.9
 
 
 def _key(default: Any, help: str) -> Any:
@@ -56,7 +52,7 @@ class InstructionsBenchmark:
     at_most: int | None = _key(None, "make so many rows in this call and stop")
     fresh: bool = _key(False, "forget what the results file holds and begin again")
     runs: str = _key("runs/benchmark_instructions", "folder for the runs of this benchmark")
-    out: str = _key(str(RESULTS / "instructions.json"), "results file")
+    out: str = _key(str(RESULTS), "results file")
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -218,77 +214,6 @@ def _loss(config: InstructionsBenchmark, seed: int, loaded: Any) -> dict[str, An
     ).values()
     found = part.to_dict()
     return {"loss": found["loss"], "perplexity": found["perplexity"]}
-
-
-def analyse(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the rows say together: means over seeds with their interval, pairs within each seed, kinds, the table."""
-    from finetuning.evaluation.resampling import over_seeds, paired_difference
-
-    by_arm = {arm: [row for row in rows if row["arm"] == arm] for arm in ARMS}
-    by_arm = {arm: own for arm, own in by_arm.items() if own}
-    overall = {arm: over_seeds([r["overall"]["value"] for r in own]).to_dict() for arm, own in by_arm.items()}
-    differences: dict[str, dict[str, Any]] = {}
-    values: dict[str, list[float]] = {}
-    for seed in sorted({row["seed"] for row in rows}):
-        own = {row["arm"]: [c == "1" for c in row["right"]] for row in rows if row["seed"] == seed}
-        gaps = {}
-        for after, before in PAIRS:
-            if after in own and before in own:
-                name = f"{after} over {before}"
-                gap = paired_difference(own[before], own[after], seed=seed)
-                gaps[name] = gap.to_dict()
-                values.setdefault(name, []).append(gap.value)
-        differences[str(seed)] = gaps
-    kinds = sorted({kind for row in rows for kind in row["by_kind"]})
-    by_kind = {
-        kind: {
-            arm: sum(r["by_kind"][kind]["hits"] for r in own) / sum(r["by_kind"][kind]["total"] for r in own)
-            for arm, own in by_arm.items()
-        }
-        for kind in kinds
-    }
-    return {
-        "overall": overall,
-        "differences": differences,
-        "mean_differences": {name: over_seeds(found).to_dict() for name, found in values.items()},
-        "by_kind": by_kind,
-        "goal": GOAL,
-        "reached": overall.get("sft", {}).get("value"),
-        "table": table(by_arm, overall),
-        "kinds_table": kinds_table(by_kind, list(by_arm)),
-    }
-
-
-def table(by_arm: Mapping[str, Sequence[Mapping[str, Any]]], overall: Mapping[str, Any]) -> str:
-    """One row an arm, as Markdown."""
-    lines = ["| | exact, mean over seeds | interval | each seed | perplexity on stories | training s | CPU s |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
-    for arm, rows in by_arm.items():
-        mean = overall[arm]
-        spread = (
-            "one seed" if mean["low"] is None else f"{100 * mean['low']:.1f} to {100 * mean['high']:.1f} %"
-        )
-        each = ", ".join(f"{100 * row['overall']['value']:.1f}" for row in rows)
-        cells = [
-            _mean(rows, key, form)
-            for key, form in (("perplexity", ".2f"), ("training_seconds", ".0f"), ("cpu_seconds", ".0f"))
-        ]
-        lines.append(f"| {arm} | {100 * mean['value']:.1f} % | {spread} | {each} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], key: str, form: str) -> str:
-    values = [row[key] for row in rows if row.get(key) is not None]
-    return format(sum(values) / len(values), form) if values else "–"
-
-
-def kinds_table(by_kind: Mapping[str, Mapping[str, float]], arms: Sequence[str]) -> str:
-    """One row a kind, the hardest for the last arm first."""
-    lines = [f"| kind | {' | '.join(arms)} |", f"|---{'|---' * len(arms)}|"]
-    last = arms[-1] if arms else ""
-    for kind in sorted(by_kind, key=lambda k: (by_kind[k][last], k)):
-        lines.append(f"| {kind} | {' | '.join(f'{100 * by_kind[kind][arm]:.0f} %' for arm in arms)} |")
-    return "\n".join(lines)
 
 
 def run_benchmark(config: InstructionsBenchmark, command: str) -> dict[str, Any]:

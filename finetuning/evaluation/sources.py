@@ -7,8 +7,8 @@ Left out: judging (`instructions`), comparing (`compare`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from utils.errors import UserError
 from working_with_text_data.storyland.tasks import Instruction
 
 FILE_KIND = "file"
+MOST_ANCESTORS = 8
 
 
 def load_questions(source: str, count: int, *, seed: int) -> list[Instruction]:
@@ -52,31 +53,55 @@ def _words(dialogue: Any) -> str:
     return f"{message['content']}\n{about}" if about else message["content"]
 
 
-def run_record(checkpoint: Path) -> dict[str, Any] | None:
-    """run.json of the run that a checkpoint lies in, or None."""
+def lineage(checkpoint: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """(run folder, run.json) of the run that a checkpoint lies in, and of those it came from, the newest first.
+
+    A tuned run keeps the path of the weights that it began with; the way ends where one is missing.
+    """
     from utils.runs import Run
 
-    for folder in (checkpoint, *checkpoint.parents[:2]):
-        if (folder / "run.json").is_file():
-            return Run.open(folder).meta
-    return None
+    found: list[tuple[Path, dict[str, Any]]] = []
+    place: Path | None = checkpoint
+    while place is not None and len(found) < MOST_ANCESTORS:
+        folder = next((p for p in (place, *place.parents[:2]) if (p / "run.json").is_file()), None)
+        if folder is None:
+            break
+        meta = Run.open(folder).meta
+        found.append((folder, meta))
+        model = (meta.get("inputs") or {}).get("model")
+        place = Path(model["path"]).parent if isinstance(model, dict) and "path" in model else None
+    return found
 
 
 def tuning_prompts(checkpoint: Path) -> Iterator[str]:
-    """What the model was asked in instruction tuning, again from its run's config.
+    """What the model was asked in instruction and preference tuning, again from the records of its runs.
 
-    Raises UserError for a checkpoint whose run does not say it.
+    Raises UserError for a checkpoint whose runs do not say it.
     """
-    config = (run_record(checkpoint) or {}).get("config") or {}
-    data = config.get("data", "storyland")
+    known = [_asked_in(folder, meta) for folder, meta in lineage(checkpoint)]
+    told = [prompts for prompts in known if prompts is not None]
+    if not told:
+        raise UserError(f"{checkpoint} does not say which requests it was tuned on")
+    return chain.from_iterable(told)
+
+
+def _asked_in(folder: Path, meta: Mapping[str, Any]) -> Iterator[str] | None:
+    """The requests of one run; None for a run that has none (pretraining)."""
+    config = meta.get("config") or {}
+    pairs = folder / "pairs.jsonl"
+    if pairs.is_file():  # preferences keep what they were taught
+        from utils.files import read_jsonl
+
+        rows = (row for row in read_jsonl(pairs) if row["split"] == "train")
+        return (m["content"] for row in rows for m in row["prompt"] if m["role"] == "user")
     if "tune_requests" in config:  # a demo
         return _storyland_prompts(config["tune_requests"], config["seed"])
     if "requests" not in config:
-        raise UserError(f"{checkpoint} does not say which requests it was tuned on")
-    if data != "storyland":
+        return None
+    if config.get("data", "storyland") != "storyland":
         from finetuning.instruction.conversations import read_conversations
 
-        dialogues, _ = read_conversations(data, on_bad_line="skip")
+        dialogues, _ = read_conversations(config["data"], on_bad_line="skip")
         return (m["content"] for d in dialogues for m in d.messages if m["role"] == "user")
     return _storyland_prompts(config["requests"], config.get("data_seed", 0))
 
@@ -88,15 +113,20 @@ def _storyland_prompts(count: int, seed: int) -> Iterator[str]:
 
 
 def pretraining_split(checkpoint: Path) -> tuple[str, Any]:
-    """The name and the split of the text that a run was pretrained on, made again from its config.
+    """The name and the split of the text that a model was pretrained on, made again from its first run's config.
 
-    Raises UserError for a checkpoint whose run does not say it, and for shards and streams, which keep no documents.
+    Raises UserError for a checkpoint whose runs do not say it, and for shards and streams, which keep no documents.
     """
     from pretraining.evaluate import _own_recipe
     from pretraining.recipe import load_split
     from pretraining.shard_data import is_shard_folder
 
-    recipe = _own_recipe(checkpoint)
+    runs = lineage(checkpoint)
+    if runs and runs[-1][1].get("stage") not in (None, "pretrain"):
+        raise UserError(
+            f"{runs[-1][0]} is no pretraining, and does not say where its weights came from: set text=FILE"
+        )
+    recipe = _own_recipe(runs[-1][0] if runs else checkpoint)
     if recipe.streaming or is_shard_folder(recipe.data):
         raise UserError(
             f"{checkpoint} was pretrained on tokens without documents: name a text with text=FILE"

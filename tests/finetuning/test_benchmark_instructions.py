@@ -5,6 +5,7 @@ import json
 import pytest
 
 from finetuning import benchmark_instructions as benchmark
+from finetuning import instruction_results
 from finetuning.recipes import recipe, spaced_bpe
 from utils.errors import RunFailure, UserError
 
@@ -75,7 +76,7 @@ def test_a_stage_that_fails_says_its_last_words(tmp_path):
     stage = benchmark.Stage(
         "base", "pretrain", [sys.executable, "-c", "print('error: no text'); raise SystemExit(2)"]
     )
-    with pytest.raises(RunFailure, match="base failed.*no text"):
+    with pytest.raises(RunFailure, match=r"base failed.*no text"):
         benchmark.run_stage(stage, tmp_path)
     quiet = benchmark.Stage("base", "pretrain", [sys.executable, "-c", "pass"])
     with pytest.raises(RunFailure, match="no complete run"):
@@ -149,3 +150,17 @@ def test_the_whole_way_in_small(tmp_path):
     assert [r["arm"] for r in figures["rows"]] == list(benchmark.ARMS) and figures["complete"]
     tuned = next(r for r in figures["rows"] if r["arm"] == "sft")
     assert tuned["steps"] == 2 and tuned["cpu_seconds"] > 0 and tuned["perplexity"] > 1
+
+
+def test_a_notebook_reads_what_was_measured_or_nothing(tmp_path):
+    assert instruction_results.read_results(tmp_path / "none.json") is None
+    rows = [row(s, "sft", "1110") for s in (1, 2)]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"figures": {"complete": False, "rows": rows}}))
+    assert instruction_results.read_results(path) is None, "half of a table is no table"
+    path.write_text(json.dumps({"figures": {"complete": True, "rows": rows, **benchmark.analyse(rows)}}))
+    found = instruction_results.kind_intervals(instruction_results.read_results(path), ["sft", "dpo"])
+    assert set(found) == {"sft"} and found["sft"]["copy"][0] == 0.75 and list(found["sft"])[-1] == "all"
+    low, high = found["sft"]["copy"][1:]
+    assert low < 0.75 < high
+    assert instruction_results.kind_intervals(None, ["sft"]) == {}

@@ -91,12 +91,14 @@ def test_the_markdown_has_a_row_for_each_kind_and_takes_answers_as_text():
 
 
 def test_the_summary_says_what_was_measured_and_what_was_not():
+    forgot = {"text": "stories", "tokens": 1000, "perplexity_before": 2.0, "perplexity_after": 3.0}
+    shared = {"n": 8, "held_out": 34, "training_texts": 9, "exact": 1, "shared": 2}
     lines = compare_page.summary_lines(
         figures(
-            forgetting={"text": "stories", "tokens": 1000, "perplexity_before": 2.0, "perplexity_after": 3.0, "bits_ratio": 1.5},
-            contamination={"tuning": {"n": 8, "held_out": 34, "training_texts": 9, "exact": 1, "shared": 2, "clean": {"hits": 3, "total": 32}}},
+            forgetting={**forgot, "bits_ratio": 1.5},
+            contamination={"tuning": {**shared, "clean": {"hits": 3, "total": 32}}},
         )
-    )  # fmt: skip
+    )
     assert any("2.00 before, 3.00 after" in line for line in lines)
     assert any("1 of 34 word for word" in line and "3 of the 32" in line for line in lines)
 
@@ -108,7 +110,7 @@ def test_a_file_of_questions_is_judged_by_its_own_answers(tmp_path):
     assert accepts(question, " paris. ") and not accepts(question, "Rome") and not accepts(question, "")
     path.write_text('{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}, '
                     '{"role": "assistant", "content": "b"}]}\n', encoding="utf-8")  # fmt: skip
-    with pytest.raises(UserError, match="line 1.*3 messages"):
+    with pytest.raises(UserError, match=r"line 1.*3 messages"):
         sources.load_questions(str(path), 5, seed=0)
 
 
@@ -173,3 +175,37 @@ def test_the_command_compares_two_checkpoints_and_writes_three_files(tmp_path, c
     assert found["contamination"]["tuning"]["exact"] == 0, "what is held out was not trained on"
     assert result["command"].startswith("python -m finetuning.evaluation.compare base=assets tuned=assets")
     assert {path.name for path in out.iterdir()} == {"comparison.json", "comparison.md", "comparison.html"}
+
+
+def _run(folder, stage, config, model=None, pairs=None):
+    weights = folder / "checkpoints" / "step_000001" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"")
+    inputs = {} if model is None else {"model": {"path": str(model)}}
+    record = {"id": folder.name, "stage": stage, "status": "complete", "start": "2026-01-01T00:00:00Z"}
+    record |= {"config": config, "inputs": inputs}
+    (folder / "run.json").write_text(json.dumps(record))
+    if pairs is not None:
+        (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    return weights
+
+
+def test_a_model_is_followed_back_to_its_pretraining(tmp_path):
+    first = _run(tmp_path / "a", "pretrain", {"data": "storyland", "val_fraction": 0.05})
+    second = _run(tmp_path / "b", "sft", {"requests": 30, "data_seed": 4, "data": "storyland"}, first)
+    pairs = [
+        {"split": split, "prompt": [{"role": "user", "content": words}], "chosen": "a", "rejected": "b"}
+        for split, words in (("train", "Which?"), ("judged", "Never trained on?"))
+    ]
+    third = _run(tmp_path / "c", "dpo", {"pairs": 1}, second, pairs)
+    assert [folder.name for folder, _ in sources.lineage(third.parent)] == ["c", "b", "a"]
+    prompts = list(sources.tuning_prompts(third.parent))
+    assert prompts[0] == "Which?" and len(prompts) == 31, "the pairs, and the requests before them"
+    with pytest.raises(UserError, match="does not say which requests"):
+        sources.tuning_prompts(first.parent)
+
+
+def test_a_model_of_unknown_origin_has_no_pretraining_text(tmp_path):
+    lost = _run(tmp_path / "b", "sft", {"requests": 30}, tmp_path / "gone" / "model.safetensors")
+    with pytest.raises(UserError, match="text=FILE"):
+        sources.pretraining_split(lost.parent)

@@ -232,7 +232,7 @@ def check_the_prompt_is_a_document_that_ends_where_the_answer_belongs(tokenizer)
 
 # ---------------------------------------------------------------- it got better
 
-TAUGHT = ("opposite", "past")
+TAUGHT = ("count", "past")
 
 
 def taught_world():
@@ -249,10 +249,12 @@ def taught_world():
     from working_with_text_data.storyland.tasks import held_out, instructions
 
     taught = (r for r in instructions(1) if r.kind in TAUGHT)
-    train, asked = [], []
+    train, asked = [], {}
     for request in taught:
-        side = asked if held_out(request.prompt) else train
-        side.append(request)
+        if held_out(request.prompt):
+            asked[request.prompt] = request
+        else:
+            train.append(request)
         if len(train) >= 3000:
             break
     texts = [*story_corpus(n_stories=30, seed=4), *(f"{r.prompt} {r.answer}" for r in train[:1500])]
@@ -285,7 +287,7 @@ def taught_world():
         rendered = render(messages, tokenizer)
         examples.append((rendered.ids, rendered.trained))
     config = TrainConfig(
-        steps=170, batch_size=10, optimizer="muon", lr=5e-3, muon_lr=0.03, warmup=0.05, weight_decay=0.0,
+        steps=200, batch_size=10, optimizer="muon", lr=5e-3, muon_lr=0.03, warmup=0.05, weight_decay=0.0,
         eval_every=0, save_every=0, log_every=0, prompts=[], device="cpu", dtype="fp32", seed=0,
     )  # fmt: skip
     tuned = GPT(base.config)
@@ -294,7 +296,7 @@ def taught_world():
         tokenizer,
         base,
         tuned,
-        asked[:120],
+        list(asked.values())[:120],
         lambda root: tune(
             tuned, tokenizer, examples[60:], examples[:60], config, Run.create("sft", {}, root=root)
         ),
