@@ -46,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pretraining.train import as_overrides
 
         run = find_start(options.resume, stage="dpo", root=config.runs)[0]
-        config = load_config(
-            PreferenceConfig, None, [*as_overrides(run.meta["config"]), *options.overrides]
-        )
+        config = load_config(PreferenceConfig, None, [*as_overrides(run.meta["config"]), *options.overrides])
     from finetuning.preference.train import prefer
     from pretraining.progress import ProgressBar
 
@@ -79,9 +77,7 @@ def _print_result(run: Any) -> None:
     )
     if "drift" in result:
         gone = result["drift"]
-        print(
-            f"answers drawn: {gone['kl']:.2f} nats from the reference, {gone['length']:.1f} tokens long"
-        )
+        print(f"answers drawn: {gone['kl']:.2f} nats from the reference, {gone['length']:.1f} tokens long")
     for when in ("before", "after"):
         if (exact := result.get(f"exact_{when}")) is not None:
             low, high = exact["interval"]

@@ -45,9 +45,7 @@ class PreferenceScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json: shares with their intervals."""
-        fields: dict[str, Any] = {
-            k: v for k, v in vars(self).items() if not isinstance(v, Share | dict)
-        }
+        fields: dict[str, Any] = {k: v for k, v in vars(self).items() if not isinstance(v, Share | dict)}
         fields |= {"accuracy": _told(self.accuracy), "likelier": _told(self.likelier)}
         return fields | {"by_reason": {reason: _told(share) for reason, share in self.by_reason.items()}}
 

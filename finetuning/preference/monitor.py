@@ -45,7 +45,11 @@ class Monitor(Callback):
         if self.history and self.history[-1]["step"] == step:
             return self.history[-1]
         score = measure_preferences(
-            model, self.objective.reference, self.judged, per_token=self.objective.per_token, **self.objective.settings
+            model,
+            self.objective.reference,
+            self.judged,
+            per_token=self.objective.per_token,
+            **self.objective.settings,
         )
         row = {"step": step, **score.to_dict()}
         row["accuracy"], row["likelier"] = score.accuracy.value, score.likelier.value

@@ -55,7 +55,9 @@ class PreferenceObjective:
     def __call__(self, logits: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
         """logits (2B, T, V), labels and ids (2B, T): chosen rows first. Returns the mean loss of the B pairs."""
         if labels.size(0) % 2:
-            raise UserError(f"{labels.size(0)} rows are no pairs: give the chosen rows, then the rejected ones")
+            raise UserError(
+                f"{labels.size(0)} rows are no pairs: give the chosen rows, then the rejected ones"
+            )
         policy = answer_log_probs(logits, labels, per_token=self.per_token)
         with torch.no_grad():
             reference = self.reference(ids, labels).to(policy.dtype)

@@ -105,9 +105,7 @@ def sampled_answers(
     template: str = "scratchbook",
 ) -> list[str | None]:
     """One answer drawn to each request, in its own words; None where the request leaves no room in the context."""
-    rows = [
-        render(ask(p), tokenizer, add_generation_prompt=True, template=template).ids for p in prompts
-    ]
+    rows = [render(ask(p), tokenizer, add_generation_prompt=True, template=template).ids for p in prompts]
     drawn = sampled_ids(model, rows, stop_ids(tokenizer, template), temperature, seed, max_new_tokens)
     return [None if ids is None else tokenizer.decode(ids).strip() for ids in drawn]
 

@@ -21,8 +21,15 @@ from torch import nn
 
 from finetuning.evaluation.instructions import InstructionScore, exact_match
 from finetuning.instruction.data import held_out_requests
-from finetuning.preference.data import EncodedPair, EncodedPairs, PairBatches, PreferencePair, by_length
-from finetuning.preference.data import encode_pairs, stack
+from finetuning.preference.data import (
+    EncodedPair,
+    EncodedPairs,
+    PairBatches,
+    PreferencePair,
+    by_length,
+    encode_pairs,
+    stack,
+)
 from finetuning.preference.measure import drift, measure_preferences, win_rate
 from finetuning.preference.monitor import Monitor
 from finetuning.preference.objective import PreferenceObjective
