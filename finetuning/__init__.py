@@ -37,6 +37,10 @@ _EXPORTS = {
     "prompted_answers": "evaluation.prompting",
     "compare_runs": "evaluation.compare",
     "exact_match": "evaluation.instructions",
+    "answer_log_probs": "preference.losses",
+    "dpo_loss": "preference.losses",
+    "prefer": "preference.train",
+    "PreferencePair": "preference.data",
     "score_stories": "evaluation.stories",
     "tune": "instruction.tune",
 }
