@@ -43,14 +43,16 @@ def cut(ids: Sequence[int], limit: int, keep: str = "start") -> list[int]:
 
 
 def encode(texts: Sequence[str], tokenizer: Any, limit: int, keep: str = "start") -> list[list[int]]:
-    """Each text as at most `limit` ids, after the end-of-text token where the tokenizer has one.
+    """Each text as at most `limit` ids, after the token that ends a document, where the tokenizer has one.
 
-    In pretraining every document follows that token, so the model knows a text's beginning by it. A special token
-    written in a text stays text (law LT4).
+    In pretraining every document follows the end of another, so the model knows a text's beginning by it. A special
+    token written in a text stays text (law LT4).
     """
-    end = tokenizer.special_tokens.get("<|endoftext|>")
+    from pretraining.samples import end_id
+
+    end = end_id(tokenizer)
     begin = [] if end is None else [end]
-    return [begin + cut(tokenizer.encode(text), limit - len(begin), keep) for text in texts]
+    return [begin + cut(tokenizer.encode_ordinary(text), limit - len(begin), keep) for text in texts]
 
 
 def padded(rows: Sequence[Sequence[int]], *, left: bool = False) -> Tensor:
