@@ -14,6 +14,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -104,6 +105,14 @@ class Models:
             while len(self._loaded) > self.capacity:
                 self._loaded.popitem(last=False)
             return self._loaded[key]
+
+    def ready(self, ref: str) -> Any | None:
+        """What `get` would give, if it is on the shelf: at once, also while another model is being read."""
+        key = (ref, self._stamp(ref))
+        with suppress(KeyError):
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+        return None
 
     def _loader(self) -> Callable[..., Any]:
         if self._load is None:

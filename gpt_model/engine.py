@@ -86,7 +86,7 @@ class Engine:
         ] = {}  # equal settings are one object, so that rows can be grouped
         self._count = 0
         self._inbox: list[list[Row]] = []
-        self._cancelled: set[int] = set()
+        self._cancelled: set[int | tuple[int, int]] = set()
         self._lock, self._stepping = threading.Lock(), threading.Lock()
 
     # What others call ---------------------------------------------------------------------------------
@@ -113,10 +113,13 @@ class Engine:
             self._inbox.append(rows)
             return self._count
 
-    def cancel(self, number: int) -> None:
-        """End a request at the next step, within one token. Unknown or finished numbers are ignored."""
+    def cancel(self, number: int, sample: int | None = None) -> None:
+        """End a request, or one sample of it, at the next step, within one token.
+
+        Unknown or finished numbers are ignored.
+        """
         with self._lock:
-            self._cancelled.add(number)
+            self._cancelled.add(number if sample is None else (number, sample))
 
     @property
     def busy(self) -> bool:
@@ -179,7 +182,7 @@ class Engine:
             for row in rows:
                 if row.done:
                     continue
-                if row.number in cancelled or row.stopped:
+                if row.stopped or not cancelled.isdisjoint({row.number, (row.number, row.sample)}):
                     events.append(self._end(row, "cancelled"))
                 elif row.request.max_new_tokens == 0:
                     events.append(self._end(row, "length"))

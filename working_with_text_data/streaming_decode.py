@@ -47,6 +47,11 @@ class StreamingDecoder:
         self._held = ""  # decoded, but maybe the beginning of a stop string
         self.stopped = False
 
+    @property
+    def held(self) -> int:
+        """How many whole characters are held back, because a stop string might begin with them."""
+        return len(self._held)
+
     def push(self, token_id: int) -> str:
         """Take one id and return the text that is certain now, often "" and never half a character."""
         if self.stopped:

@@ -1,0 +1,175 @@
+"""One server for everything: the API, the REST routes, their documentation, and a health check.
+
+    app = create_app(Options(ckpt="assets"))
+
+| path | room |
+|---|---|
+| `/v1` | the OpenAI-compatible API (`openai_api`) |
+| `/api/v1/tokenization`, `/api/v1/transformer`, `/api/v1/runs` | `api/` |
+| `/health` | answers at once, whatever is computed |
+| `/docs` | the routes to try out, from files on this machine |
+
+One process and one `Service`, which starts and stops with the app. Every answer passes the same doors: no page may
+ask another host for anything (`offline`), a password where one is set, a limit of size (`password`).
+
+Left out: sockets and options of the command line (`serve`); TLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from chat_ui import limits
+from chat_ui.model_ids import UnknownModel
+from chat_ui.offline import StayLocal
+from chat_ui.password import BodyLimit, Password
+from chat_ui.service import Busy, Service
+from utils.errors import ScratchbookError, UserError, one_line
+
+ROUTERS = ("chat_ui.openai_api", "chat_ui.api.tokenization", "chat_ui.api.transformer", "chat_ui.api.runs")
+
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a server is started with.
+
+    ckpt: the default model (None: the newest demo's, else the book's own). runs: the folder of runs. password: asked
+    for by every page but /health. hosts: names under which it may be addressed (none: any name), which keeps a
+    strange web page from reaching a server on loopback under a name of its own. cors: origins whose pages may call it.
+    """
+
+    ckpt: str | None = None
+    runs: Path | None = None
+    device: str = "cpu"
+    password: str | None = None
+    hosts: tuple[str, ...] = ()
+    cors: tuple[str, ...] = ()
+
+
+class Health(BaseModel):
+    """That the server is there, and how much it has to do."""
+
+    status: str = Field(examples=["ok"])
+    version: str = Field(examples=["0.1.0"])
+    answers: int = Field(description="samples that are being written or wait", examples=[2])
+    limit: int = Field(description="at most so many; further requests get a 429", examples=[64])
+
+
+def create_app(options: Options | None = None, *, service: Service | None = None) -> FastAPI:
+    """The server as an ASGI app. A `service` that is given is used as it is and not closed at the end."""
+    options = options or Options()
+    if service is None:
+        from chat_ui.models import Models
+
+        own = Service(Models(first=options.ckpt, root=options.runs, device=options.device))
+    serving = service or own
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            if service is None:
+                await serving.close()
+
+    app = _docs()(
+        title="LLM Scratchbook",
+        version=version("llm-scratchbook"),
+        description="Talk to the models of this book, look inside them, and read their runs.",
+        lifespan=lifespan,
+    )
+    app.state.service, app.state.options = serving, options
+    for name in ROUTERS:
+        if (HERE.parent / (name.replace(".", "/") + ".py")).is_file():
+            app.include_router(import_module(name).router)
+
+    @app.get("/health", response_model=Health, tags=["server"])
+    async def health() -> Health:
+        """Answers at once, whatever the models compute."""
+        return Health(status="ok", version=app.version, answers=serving.waiting, limit=serving.max_answers)
+
+    app.add_exception_handler(ScratchbookError, refuse)
+    app.add_exception_handler(RequestValidationError, refuse)
+    _doors(app, options)
+    return app
+
+
+async def refuse(request: Request, error: Exception) -> JSONResponse:
+    """One line that says what was wrong: under /v1 in OpenAI's form, elsewhere as `detail`."""
+    status, code, param, text = _describe(error)
+    if request.url.path.startswith("/v1/"):
+        kind = (
+            "invalid_request_error"
+            if status < 429
+            else "rate_limit_error"
+            if status == 429
+            else "server_error"
+        )
+        return JSONResponse({"error": {"message": text, "type": kind, "param": param, "code": code}}, status)
+    return JSONResponse({"detail": text}, status)
+
+
+def _describe(error: Exception) -> tuple[int, str | None, str | None, str]:
+    """HTTP status, code, the field that is wrong, and one line."""
+    if isinstance(error, RequestValidationError):
+        return 400, "invalid_value", *_first_problem(error)
+    if isinstance(error, UnknownModel):
+        return 404, "model_not_found", "model", one_line(error)
+    if isinstance(error, Busy):
+        return 429, "too_many_requests", None, one_line(error)
+    if isinstance(error, UserError):
+        return 400, getattr(error, "code", "invalid_value"), getattr(error, "param", None), one_line(error)
+    return 500, "internal_error", None, one_line(error)
+
+
+def _first_problem(error: RequestValidationError) -> tuple[str | None, str]:
+    """The first field that is wrong and what is wrong with it, in one line."""
+    problem = error.errors()[0]
+    place = [str(part) for part in problem["loc"] if part != "body"]
+    field = ".".join(place) or None
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return field, f"{field} is not supported here: leave it out"
+    return field, one_line(f"{field or 'the body'}: {said}")[:500]
+
+
+def _docs() -> Callable[..., FastAPI]:
+    """Makes a FastAPI whose documentation comes from files on this machine."""
+    try:
+        from fastapi_offline import FastAPIOffline
+    except ImportError:
+        raise UserError(
+            "the server needs fastapi-offline: pip install -c constraints.txt -e '.[serve]'"
+        ) from None
+    return FastAPIOffline
+
+
+def _doors(app: FastAPI, options: Options) -> None:
+    """What every request passes, the last one added first."""
+    from starlette.middleware.cors import CORSMiddleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    doors: list[tuple[Any, dict[str, Any]]] = [(BodyLimit, {"limit": limits.BODY_BYTES})]
+    if options.password:
+        doors.append((Password, {"password": options.password}))
+    if options.cors:
+        allowed = {"allow_methods": ["*"], "allow_headers": ["*"]}
+        doors.append((CORSMiddleware, {"allow_origins": list(options.cors), **allowed}))
+    if options.hosts:
+        doors.append((TrustedHostMiddleware, {"allowed_hosts": list(options.hosts), "www_redirect": False}))
+    for door, settings in [*doors, (StayLocal, {})]:
+        app.add_middleware(door, **settings)

@@ -1,0 +1,358 @@
+"""The service: text from models for many at once, out of one engine a model, without ever holding up the event loop.
+
+    service = Service()
+    async with service.answer("assets", ids, sampling=Sampling(seed=1), max_new_tokens=60, stop=["\\n"]) as events:
+        async for event in events:
+            print(event.text, end="")
+    await service.close()
+
+The idea: an engine steps in a thread of its own (`engine_thread`); each answer is a queue that the thread fills and
+a coroutine empties. Text is made from ids in that thread, so that a stop string ends a sample before its next token.
+Leaving the block, for whatever reason, cancels the rest within one token and frees its rows.
+
+The chat, /v1 and the notebooks all read from here. Nothing of one answer reaches another: settings, seed and random
+state belong to the request. Left out: prompts (`finetuning.templates`), HTTP (`openai_api`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+from chat_ui import limits
+from chat_ui.engine_thread import EngineStats, EngineThread
+from chat_ui.model_ids import ModelIds
+from chat_ui.models import Models, shelf
+from gpt_model.engine import Engine
+from gpt_model.request import DEFAULT, Event, Request
+from gpt_model.sampling import Sampling
+from utils.errors import RunFailure, UserError
+from working_with_text_data.streaming_decode import StreamingDecoder
+
+T = TypeVar("T")
+
+REASONS = {"stop": "stop", "length": "length", "overflow": "length", "cancelled": "cancelled"}
+
+
+class Busy(RunFailure):
+    """Too many are being served already: come back later."""
+
+
+class Piece(NamedTuple):
+    """A token of one sample, or text that became certain, or the sample's end; often all at once.
+
+    index: which of the n samples. text: what can be shown now; all texts of a sample, joined, are its answer. token,
+    logprob, alternatives: as in `gpt_model.request.Event`; a token that lies in a stop string is never told.
+    finish_reason: None while it goes on, then "stop" (an end token or a stop string) or "length".
+    """
+
+    index: int
+    text: str
+    token: int | None = None
+    logprob: float | None = None
+    alternatives: tuple[tuple[int, float], ...] | None = None
+    finish_reason: str | None = None
+
+
+class Service:
+    """Answers from the models of a `models.Models`, each through one engine in one thread.
+
+    max_answers: samples that are written or wait, of all models together; then `Busy` is raised. max_rows: samples
+    that one engine decodes together. threads: cores of one engine; by default the cores shared by all models that
+    may be loaded at once. Use it from one event loop or several; `close` it once.
+    """
+
+    def __init__(
+        self,
+        models: Models | None = None,
+        *,
+        max_rows: int = limits.ROWS,
+        max_answers: int = limits.ANSWERS,
+        prefill_chunk: int = 256,
+        threads: int | None = None,
+    ) -> None:
+        self.models = models if models is not None else shelf()
+        self.names = ModelIds(self.models)
+        self.max_rows, self.max_answers, self.prefill_chunk = max_rows, max_answers, prefill_chunk
+        self.threads = threads or max(1, (os.cpu_count() or 1) // self.models.capacity)
+        self._engines: dict[
+            str, tuple[Any, EngineThread]
+        ] = {}  # ref -> loaded model and its engine, newest last
+        self._samples = self._tasks = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        # One thread for the disk and one for everything else that computes, so that neither holds up the other.
+        self._loading = ThreadPoolExecutor(1, "scratchbook-load")
+        self._computing = ThreadPoolExecutor(1, "scratchbook-compute", initializer=self._one_share)
+
+    # What others call ---------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        ref: str,
+        ids: Sequence[int],
+        *,
+        sampling: Sampling = DEFAULT,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        stop_ids: Sequence[int] = (),
+        logprobs: int | None = None,
+        n: int = 1,
+        on_overflow: str = "error",
+    ) -> Answer:
+        """An answer to the prompt `ids` by the model `ref`, to be entered with `async with`.
+
+        Entering raises UserError for a prompt or settings that cannot be served and `Busy` when too many wait;
+        reading raises RunFailure when the engine fails. The other arguments: `gpt_model.request.Request`.
+        """
+        request = Request(ids, max_new_tokens, sampling, tuple(stop_ids), n, logprobs, on_overflow)
+        return Answer(self, ref, request, stop)
+
+    async def load(self, ref: str) -> Any:
+        """The loaded model for a reference (model, tokenizer, path, config), read in a thread where needed."""
+        ready = self.models.ready(ref)  # while another model is read, this one goes on
+        if ready is not None:
+            return ready
+        return await asyncio.get_running_loop().run_in_executor(self._loading, self.models.get, ref)
+
+    async def ids(self) -> dict[str, str]:
+        """The public id of every model, with its reference, the default model first."""
+        return await asyncio.to_thread(self.names.all)
+
+    async def ref_of(self, id: str) -> str:
+        """The reference of a public id ("" is the default). Raises `model_ids.UnknownModel`."""
+        return await asyncio.to_thread(self.names.ref_of, id)
+
+    async def compute(self, work: Callable[..., T], *given: Any, **named: Any) -> T:
+        """Run other work that computes, in a thread beside the engines', one after the other.
+
+        Raises `Busy` when `limits.TASKS` wait already.
+        """
+        with self._lock:
+            self._refuse_when_closed()
+            if self._tasks >= limits.TASKS:
+                raise Busy(
+                    f"{self._tasks} requests wait already (limit {limits.TASKS}): ask again in a moment"
+                )
+            self._tasks += 1
+
+        def done() -> T:
+            try:
+                return work(*given, **named)
+            finally:  # also when nobody waits for it any more
+                with self._lock:
+                    self._tasks -= 1
+
+        future = self._computing.submit(done)
+        future.add_done_callback(self._never_ran)
+        return await asyncio.wrap_future(future)
+
+    def stats(self, ref: str) -> EngineStats:
+        """What the engine of a model held after its newest step; zeros for one that is not loaded."""
+        entry = self._engines.get(ref)
+        return EngineStats(0, 0) if entry is None else entry[1].stats
+
+    @property
+    def waiting(self) -> int:
+        """Samples that are being written or wait, of all models."""
+        return self._samples
+
+    async def close(self) -> None:
+        """End every answer and every thread, and free all caches. A second call does nothing."""
+        with self._lock:
+            self._closed = True
+            engines, self._engines = list(self._engines.values()), {}
+
+        def end() -> None:
+            for _, engine in engines:
+                engine.close()
+            self._computing.shutdown(cancel_futures=True)
+            self._loading.shutdown(cancel_futures=True)
+
+        await asyncio.to_thread(end)
+
+    # For answers --------------------------------------------------------------------------------------
+
+    def _take_places(self, samples: int) -> None:
+        """Places among the answers; `_give_back` frees them."""
+        with self._lock:
+            self._refuse_when_closed()
+            if self._samples + samples > self.max_answers:
+                raise Busy(
+                    f"{self._samples} answers are being written or wait and {samples} more are asked for "
+                    f"(limit {self.max_answers}): ask again in a moment"
+                )
+            self._samples += samples
+
+    def _give_back(self, samples: int) -> None:
+        with self._lock:
+            self._samples -= samples
+
+    def _submit(self, ref: str, loaded: Any, request: Request, listener: Answer) -> tuple[EngineThread, int]:
+        """Hand a request to the engine of a loaded model: the engine and the request's number.
+
+        A run that has saved again is another model, with another engine; those that are no longer on the shelf
+        finish what they have begun.
+        """
+        put_away = []
+        with self._lock:
+            self._refuse_when_closed()
+            known, engine = self._engines.pop(ref, (None, None))
+            if engine is None or known is not loaded:
+                put_away += [engine] if engine else []
+                make = partial(Engine, loaded.model, max_rows=self.max_rows, prefill_chunk=self.prefill_chunk)
+                engine = EngineThread(make, threads=self.threads)
+            self._engines[ref] = (loaded, engine)
+            while len(self._engines) > self.models.capacity:
+                put_away.append(self._engines.pop(next(iter(self._engines)))[1])
+            try:
+                return engine, engine.submit(request, listener)
+            finally:
+                for each in put_away:
+                    each.close(when_idle=True)
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise RunFailure("the server is stopping")
+
+    def _never_ran(self, future: Any) -> None:
+        if future.cancelled():
+            with self._lock:
+                self._tasks -= 1
+
+    def _one_share(self) -> None:
+        import torch
+
+        torch.set_num_threads(self.threads)
+
+
+class Answer:
+    """One request on its way: enter it, read its pieces, leave it whenever you like.
+
+    prompt_tokens, completion_tokens: how many were read and drawn so far (an end token is not counted).
+    """
+
+    def __init__(self, service: Service, ref: str, request: Request, stop: Sequence[str]) -> None:
+        self.service, self.ref, self.request = service, ref, request
+        self.prompt_tokens = len(request.ids)
+        self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        self._samples: list[_Sample] = []
+        self._queue: asyncio.Queue[list[Piece] | RunFailure] = asyncio.Queue()
+        self._ready: list[Piece] = []  # taken from the queue, not yet read
+        self._over = asyncio.Event()  # the engine has let go of every row
+        self._told = 0  # samples whose end was read
+        self._going = 0  # samples that the engine has not ended
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of all samples so far."""
+        return sum(sample.tokens for sample in self._samples)
+
+    async def __aenter__(self) -> Answer:
+        self._loop = asyncio.get_running_loop()
+        request, service = self.request, self.service
+        if not 1 <= request.n <= service.max_rows:
+            raise UserError(f"n is {request.n}: ask for 1 to {service.max_rows} samples")
+        service._take_places(request.n)
+        try:
+            loaded = await service.load(self.ref)
+            own, model = loaded.tokenizer.vocab_size, loaded.model.config.vocab_size
+            if (
+                own < model and request.sampling.vocab_limit is None
+            ):  # rows that no token uses are never drawn
+                request = replace(request, sampling=replace(request.sampling, vocab_limit=own))
+            self._samples = [_Sample(i, loaded.tokenizer, self._stop) for i in range(request.n)]
+            self._going = request.n
+            self._engine, self._number = service._submit(self.ref, loaded, request, self)
+        except BaseException:
+            service._give_back(request.n)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not self._over.is_set():
+                self._engine.cancel(self._number, self)
+                await self._over.wait()  # the engine's next step ends it; a cancelled task does not wait
+        finally:
+            self.service._give_back(self.request.n)
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        return self
+
+    async def __anext__(self) -> Piece:
+        while not self._ready:
+            if self._told == self.request.n:
+                raise StopAsyncIteration
+            got = await self._queue.get()
+            if isinstance(got, RunFailure):
+                self._told = self.request.n
+                raise got
+            self._ready = got[::-1]
+        piece = self._ready.pop()
+        self._told += piece.finish_reason is not None
+        return piece
+
+    # Called in the engine's thread --------------------------------------------------------------------
+
+    def hear(self, event: Event) -> None:
+        """Take one event of the engine: make text of it, and end the sample at a stop string."""
+        sample = self._samples[event.sample]
+        self._going -= event.finish_reason is not None
+        if event.error is not None:
+            self._put(event.error)
+        elif not sample.ended:
+            pieces = sample.take(event)
+            if pieces:
+                self._put(pieces)
+            if sample.ended and event.finish_reason is None:
+                self._engine.cancel(event.request, self, event.sample)
+        if not self._going:
+            self._loop.call_soon_threadsafe(self._over.set)
+
+    def fail(self, error: RunFailure) -> None:
+        """The engine has ended without an answer."""
+        self._put(error)
+        self._loop.call_soon_threadsafe(self._over.set)
+
+    def _put(self, item: list[Piece] | RunFailure) -> None:
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+
+
+class _Sample:
+    """From the events of one sample to pieces of text; it ends at a stop string, which is not shown."""
+
+    def __init__(self, index: int, tokenizer: Any, stop: Sequence[str]) -> None:
+        self.index, self.tokens, self.ended = index, 0, False
+        self._decoder = StreamingDecoder(tokenizer, stop=stop)
+        self._shown = 0  # characters
+        self._unsure: list[tuple[int, Event]] = []  # where a token's text begins, and the token
+
+    def take(self, event: Event) -> list[Piece]:
+        """What can be told now. A token is told once its first character is certain to be shown."""
+        text = ""
+        if event.token is not None:
+            self.tokens += 1
+            self._unsure.append((self._shown + self._decoder.held, event))
+            text = self._decoder.push(event.token)
+        reason = "stop" if self._decoder.stopped else REASONS.get(event.finish_reason or "")
+        self.ended = reason is not None
+        if self.ended:
+            text += self._decoder.flush()  # nothing after a stop string
+        self._shown += len(text)
+        all_sure = not self._decoder.held and not self._decoder.stopped
+        sure = [each for begin, each in self._unsure if all_sure or begin < self._shown]
+        self._unsure = self._unsure[len(sure) :]
+        pieces = [Piece(self.index, "", each.token, each.logprob, each.alternatives) for each in sure]
+        if not pieces and (text or reason):
+            pieces = [Piece(self.index, "")]
+        return [*pieces[:-1], pieces[-1]._replace(text=text, finish_reason=reason)] if pieces else []
