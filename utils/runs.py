@@ -34,6 +34,7 @@ from utils.provenance import git_state, now, versions
 
 STATUSES = ("running", "complete", "failed", "stopped")
 ENDED = "stopped (process ended)"
+RUN_ID_VARIABLE = "SCRATCHBOOK_RUN_ID"  # `stage/id`: what `Run.create` calls the run of that stage
 _CHECKPOINT = re.compile(r"last|best|(step_)?\d+")
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: ids are read aloud and retyped
 
@@ -74,11 +75,13 @@ class Run:
         """Make `root/stage/id` and its run.json with status running.
 
         `inputs` maps a name to what the run reads: a `Path` is recorded with its sha256 and size (a folder
-        with one sum over its files), anything else as it is. Raises `UserError` when an input is missing, a
-        name is not usable as a folder, or `run_id` exists.
+        with one sum over its files), anything else as it is. Without `run_id` the environment's SCRATCHBOOK_RUN_ID
+        (`stage/id`) names a run of that stage: a job on a rented machine has its name before it begins. Raises
+        `UserError` when an input is missing, a name is not usable as a folder, or `run_id` exists.
         """
         from utils.device import hardware
 
+        run_id = run_id or _id_from_environment(stage)
         for what, name in (("stage", stage), ("run_id", run_id)):
             if name is not None and (not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\n')):
                 raise UserError(f"{what} is {name!r} but must be a plain folder name")
@@ -288,6 +291,11 @@ def find_run(ref: str | Path, *, stage: str | None = None, root: Path | str | No
     newest = ", ".join(run.id for run in runs[:5])
     what = f"no {kind} yet" if not runs else f"no run {text!r}; the newest {kind} are {newest}"
     raise UserError(f"{what} (looked in {base.resolve()}): give a path, an id or 'last'")
+
+
+def _id_from_environment(stage: str) -> str | None:
+    named, _, run_id = os.environ.get(RUN_ID_VARIABLE, "").partition("/")
+    return run_id if run_id and named == stage else None
 
 
 def _this_process() -> dict[str, Any]:
