@@ -6,10 +6,10 @@
         rates=[3e-5,3e-4] batch_size=16 device=cuda out=finetuning/results/classification_gpu.json
 
 Sets: `storyland` (generated reviews), `sms` (SMS spam) and `imdb` (film reviews; a file or folder of one's own copy,
-with `imdb_test` where it has no test part). Each row is one seed of one way to tune, or one baseline, on the same split,
-and is written as soon as it is there: the same command goes on where it stopped. The figures are accuracy and macro F1 over
-seeds with bootstrap intervals, and the difference to TF-IDF with logistic regression on the same texts: whether it was
-beaten, or by how much not. Left out: a search for the best recipe; each set has one, and all ways to tune share it.
+with `imdb_test` where it has no test part). Each row is one seed of one way to tune, or one baseline, on the same
+split, and is written as soon as it is there: the same command goes on where it stopped. The figures are accuracy and
+macro F1 over seeds with bootstrap intervals, and the difference to TF-IDF with logistic regression on the same texts:
+whether it was beaten, or by how much not. Left out: a search for the best recipe; all ways to tune share the set's.
 """
 
 from __future__ import annotations
