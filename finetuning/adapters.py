@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def plain_class(model: nn.Module) -> None:
     """Every AdaptedGPT in `model` becomes a GPT."""
     for module in model.modules():
         if type(module) is AdaptedGPT:
-            module.__class__ = GPT
+            module.__class__ = GPT  # type: ignore[assignment]
 
 
 @torch.no_grad()
@@ -165,7 +165,7 @@ def load_adapter(model: nn.Module, folder: str | Path, name: str = "default") ->
     paths = _fit(model, tensors, config, folder)
     have = adapters_of(model).get(name)
     if have is None:
-        apply_lora(model, _with_targets(config, tuple(paths)), name=name, seed=0)
+        apply_lora(model, replace(config, targets=tuple(paths)), name=name, seed=0)
     elif (have.r, have.scale, have.dora) != (config.r, config.scale, config.dora):
         raise UserError(
             f"the model's adapter {name!r} has {_short(have)}, that of {folder} {_short(config)}: rename it"
@@ -194,13 +194,8 @@ def read_settings(folder: Path) -> LoRAConfig:
         kind = values["peft_type"]
         if kind != "LORA":
             raise UserError(f"{path} describes a {kind} adapter: only LORA is read here")
-        for key, plain in {
-            "bias": "none",
-            "modules_to_save": None,
-            "rank_pattern": {},
-            "alpha_pattern": {},
-        }.items():
-            if values.get(key) not in (plain, None):
+        for key in ("bias", "modules_to_save", "rank_pattern", "alpha_pattern"):
+            if values.get(key) not in (None, "none", {}, []):
                 raise UserError(f"{path} has {key}={values[key]!r}, which is not read here: train without it")
         wanted = values.get("target_modules") or ()
         return LoRAConfig(
@@ -275,12 +270,6 @@ def _names(model: nn.Module, paths: set[str]) -> list[str]:
     """The shortest `target_modules` that mean exactly these maps: last names, else whole paths."""
     names = sorted({path.rpartition(".")[2] for path in paths})
     return names if set(find_targets(model, tuple(names))) == paths else sorted(paths)
-
-
-def _with_targets(config: LoRAConfig, targets: tuple[str, ...]) -> LoRAConfig:
-    from dataclasses import replace
-
-    return replace(config, targets=targets)
 
 
 def _short(config: LoRAConfig) -> str:

@@ -10,9 +10,9 @@ them into [-1, 1], and give zero a code of its own. A block of 64 weights is div
 *Double quantization* writes the absmax of 256 blocks as bytes around their mean with one shared step: 8/64 and twice
 32/(64 · 256) in place of 32/64, 4.13 bits a weight.
 
-Dettmers et al., QLoRA, arXiv 2305.14314, §3 and appendix E. The codes are the paper's; what differs from bitsandbytes is
-the byte format of the second step: even steps here, a dynamic exponent there. The layer is in `qlora`. Left out: FP4,
-block sizes that differ from matrix to matrix. Notebook 03 of this chapter.
+Dettmers et al., QLoRA, arXiv 2305.14314, §3 and appendix E. The codes are the paper's; what differs from bitsandbytes
+is the byte format of the second step: even steps here, a dynamic exponent there. The layer is in `qlora`. Left out:
+FP4, block sizes that differ from matrix to matrix. Notebook 03 of this chapter.
 """
 
 from __future__ import annotations
@@ -124,9 +124,15 @@ def constants(blocks: Blocks) -> Tensor:
 def dequantize_nf4(blocks: Blocks) -> Tensor:
     """The matrix that the codes stand for, float32 (out, in)."""
     rows, columns = blocks.shape
-    values = nf4_codes().to(blocks.packed.device)[unpack_nibbles(blocks.packed[None])[0].int()]
+    values = byte_values(blocks.packed.device)[blocks.packed.int()]  # (n / 2, 2): a byte is two weights
     numbers = values.view(-1, blocks.block) * constants(blocks)[:, None]
     return numbers.flatten()[: rows * columns].view(rows, columns)
+
+
+@functools.cache
+def byte_values(device: torch.device) -> Tensor:
+    """The two NF4 values that each of the 256 bytes stands for, (256, 2): reading a byte is then one look-up."""
+    return nf4_codes()[unpack_nibbles(torch.arange(256, dtype=torch.uint8)[:, None]).int()].to(device)
 
 
 def bits_per_weight(*, block: int = BLOCK, double: bool = True) -> float:

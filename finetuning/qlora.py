@@ -18,7 +18,6 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finetuning.lora_layers import LoRALinear
@@ -58,7 +57,7 @@ class NF4Linear(QuantizedLinear):
     ) -> None:
         super().__init__(weight.size(1), weight.size(0), bias, "book")
         blocks = quantize_nf4(weight, block=block, double=double)
-        self.block, self.double = block, double
+        self.block, self.two_levels = block, double
         for name in ("packed", "absmax", "step", "mean"):
             self.register_buffer("packed_codes" if name == "packed" else name, getattr(blocks, name))
 
@@ -90,21 +89,21 @@ class BitsAndBytesLinear(QuantizedLinear):
         self, weight: Tensor, bias: Tensor | None = None, *, block: int = BLOCK, double: bool = True
     ) -> None:
         super().__init__(weight.size(1), weight.size(0), bias, "book")
-        self.library, self.block, self.double = _bitsandbytes(), block, double
-        codes, self.state = self.library.functional.quantize_4bit(
+        self.block, self.two_levels = block, double
+        codes, self.state = _bitsandbytes().functional.quantize_4bit(
             weight.detach(), blocksize=block, quant_type="nf4", compress_statistics=double
         )
         self.register_buffer("packed_codes", codes)
 
     @property
     def weight(self) -> Tensor:
-        return self.library.functional.dequantize_4bit(self.packed_codes, self.state).float()
+        return _bitsandbytes().functional.dequantize_4bit(self.packed_codes, self.state).float()
 
     def forward(self, x: Tensor) -> Tensor:
         kind = x.device.type
         if torch.is_autocast_enabled(kind):
             x = x.to(torch.get_autocast_dtype(kind))
-        y = self.library.matmul_4bit(x, self.packed_codes.t(), quant_state=self.state)
+        y = _bitsandbytes().matmul_4bit(x, self.packed_codes.t(), quant_state=self.state)
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> QuantizedLinear:
@@ -156,7 +155,7 @@ def how_quantized(model: nn.Module) -> dict[str, Any] | None:
     for module in model.modules():
         if isinstance(module, NF4Linear | BitsAndBytesLinear):
             engine = "book" if isinstance(module, NF4Linear) else "bitsandbytes"
-            return {"double": module.double, "engine": engine, "block": module.block}
+            return {"double": module.two_levels, "engine": engine, "block": module.block}
     return None
 
 

@@ -1,7 +1,8 @@
 """What of a pretrained model learns: all of it, the last blocks, the head alone, or its adapters.
 
-Freezing is one flag on a parameter: the optimizer takes only what requires a gradient (`pretraining.optimizers.trainable`)
-and autograd stops where nothing below needs one, so the last block alone also costs a fraction of the backward pass.
+Freezing is one flag on a parameter: the optimizer takes only what requires a gradient
+(`pretraining.optimizers.trainable`) and autograd stops where nothing below needs one, so the last block alone also
+costs a fraction of the backward pass.
 What stands around a GPT, such as a classification head, is new and always trains.
 
 | tune | what learns inside the GPT |
@@ -31,12 +32,14 @@ def freeze_for(model: nn.Module, tune: str) -> tuple[int, int]:
     """Set `requires_grad` throughout `model` as `tune` says; returns (numbers that train, numbers in all).
 
     `model` is a GPT or has one inside. Numbers of a quantised matrix are counted as the matrix has them. Raises
-    UserError for an unknown way, more blocks than there are, and `lora` without an adapter.
+    UserError for an unknown way, more blocks than there are, `lora` without an adapter, and quantised matrices that
+    would have to learn.
     """
     gpt = backbone(model)
     inside = {id(p) for p in gpt.parameters()}
     around = [p for p in model.parameters() if id(p) not in inside]
     learning = _learning(gpt, tune, alone=not around)
+    _need_floats(gpt, tune, learning)
     for parameter in gpt.parameters():
         parameter.requires_grad_(id(parameter) in learning and parameter.is_floating_point())
     for parameter in around:
@@ -64,6 +67,16 @@ def _learning(gpt: Any, tune: str, *, alone: bool) -> set[int]:
     if alone and gpt.head is not None:
         parts.append(gpt.head)
     return {key for part in parts for key in _ids(part.parameters())}
+
+
+def _need_floats(gpt: nn.Module, tune: str, learning: set[int]) -> None:
+    from gpt_model.quantized_layers import QuantizedLinear
+
+    for path, module in gpt.named_modules():
+        if isinstance(module, QuantizedLinear) and (tune == "all" or _ids(module.parameters()) & learning):
+            raise UserError(
+                f"tune is {tune!r}, but {path} is quantised and cannot learn: use an adapter, tune=lora"
+            )
 
 
 def _active_adapter(gpt: nn.Module) -> set[int]:
