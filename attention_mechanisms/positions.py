@@ -200,4 +200,5 @@ class RotaryPositions(nn.Module):
                 f"positions {start}..{start + x.size(-2) - 1} reach past block_size {self.block_size}: "
                 "shorten the input or build the model with a larger block_size"
             )
-        return self._rotate(x, cos, sin).to(x.dtype)
+        wide = x.to(torch.promote_types(x.dtype, cos.dtype))  # once, not in each of the four products
+        return self._rotate(wide, cos, sin).to(x.dtype)

@@ -66,7 +66,7 @@ LADDER: tuple[Rung, ...] = (
     Rung(
         "plain",
         "GPT-2 in small: learned positions, LayerNorm, GELU, biases, a tied head; AdamW, cosine decay; float32",
-        "where one begins; width, depth, batch and learning rate were looked for as for the others",
+        "where one begins; its rate is the best of three, its shape and batch those of the rungs above",
         "Radford et al. 2019; Loshchilov & Hutter, arXiv 1711.05101",
         model={"n_layer": 4, "n_head": 6, "n_embd": 192, "block_size": 128, "attn_backend": "sdpa"},
         training={
@@ -100,7 +100,7 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "rmsnorm",
-        "RMSNorm, and no biases",
+        "RMSNorm, and with it no biases",
         "less to compute and to learn, nothing lost",
         "Zhang & Sennrich, arXiv 1910.07467",
         model={"norm": "rmsnorm", "bias": False},
@@ -188,6 +188,14 @@ LADDER: tuple[Rung, ...] = (
         "a row is touched seldom and must learn from few touches",
         "found here",
         training={"lr": 2e-2},
+    ),
+    Rung(
+        "longer",
+        "8 sequences of 256 in place of 16 of 128",
+        "as much text a step, and half as many characters are judged with next to nothing before them",
+        "Press et al., arXiv 2012.15832, on what such windows cost",
+        model={"block_size": 256},
+        training={"batch_size": 8},
     ),
 )
 
