@@ -145,7 +145,7 @@ def estimate(
 
 
 def config_of(arguments: Sequence[str]) -> PretrainConfig:
-    """The config that these arguments of `pretraining.train` mean, as far as `--preset`, `--config` and key=value go."""
+    """The config that arguments of `pretraining.train` mean, as far as `--preset`, `--config` and key=value go."""
     import importlib
 
     from pretraining.pretrain_config import PretrainConfig

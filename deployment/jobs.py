@@ -100,6 +100,9 @@ class Node:
     port: int = 29500
 
 
+ALONE = Node()
+
+
 @dataclass(frozen=True)
 class JobResult:
     """How an attempt ended, in plain values: it travels between machines.
@@ -138,7 +141,7 @@ class Interrupted(RunFailure):
         return Interrupted, (self.result,)
 
 
-def command_line(job: Job, found: Found, node: Node = Node()) -> list[str]:
+def command_line(job: Job, found: Found, node: Node = ALONE) -> list[str]:
     """The process to start: the command, with `--resume` where there is something to go on with, under torchrun
     where there are several."""
     command = COMMANDS[job.command]
@@ -177,7 +180,7 @@ def run_job(
     job: Job,
     place: Place,
     *,
-    node: Node = Node(),
+    node: Node = ALONE,
     deadline: float | None = None,
     lease: Callable[[Place, str], Lease] = Lease,
     say: Callable[[str], None] = lambda text: print(text, flush=True),

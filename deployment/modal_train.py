@@ -2,7 +2,7 @@
 
 Training on rented GPUs by the command that trains at home. Data, shards and runs lie on a Volume; each checkpoint is
 committed when it is whole; a preempted, timed-out or crashed attempt is started again with the same name and goes on
-(`deployment.jobs`). The cost is said before anything starts; `--max-dollars 20` refuses above it, `--dry-run` only says.
+(`deployment.jobs`). The cost is said before anything starts: `--max-dollars 20` refuses above, `--dry-run` only says.
 
     --gpu H100:8                          torchrun inside, one process a GPU
     --nodes 2                             several machines (SCRATCHBOOK_MODAL_NODES says how many are rented together)

@@ -15,6 +15,7 @@ from deployment.places import Place, local_place, volume_place
 from deployment.spec import TrainSpec
 
 PORT = 29500
+ALONE = Node()
 
 
 def train_place(spec: TrainSpec) -> Place:
@@ -31,7 +32,7 @@ def as_job(values: dict[str, Any]) -> Job:
     return Job(**{**values, "arguments": tuple(values.get("arguments", ()))})
 
 
-def attempt(values: dict[str, Any], place: Place, spec: TrainSpec, node: Node = Node()) -> dict[str, Any]:
+def attempt(values: dict[str, Any], place: Place, spec: TrainSpec, node: Node = ALONE) -> dict[str, Any]:
     """One attempt. A result ends the job; an exception (`Interrupted`) asks the provider for another attempt."""
     return run_job(as_job(values), place, node=node, deadline=spec.deadline).to_dict()
 
@@ -46,7 +47,7 @@ def this_node() -> Node:
     import modal
 
     if modal.is_local():
-        return Node()
+        return ALONE
     cluster = modal.Cluster.from_context()
     return Node(cluster.container_rank(), cluster.container_ips("ipv4")[0], PORT)
 

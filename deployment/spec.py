@@ -85,6 +85,11 @@ class ServeSpec:
         if not self.password_secret:
             raise UserError("password_secret is empty: a server on the open internet has a password")
 
+    @property
+    def device(self) -> str:
+        """Where the models are."""
+        return "cuda" if self.gpu else "cpu"
+
 
 @dataclass(frozen=True)
 class WorkspaceSpec:

@@ -105,7 +105,7 @@ def submit(
     kind = parse_gpu(gpu or spec.gpu)
     if nodes > 1 and nodes != spec.nodes:
         raise UserError(
-            f"nodes is {nodes} but the clustered function was made for {spec.nodes}: set SCRATCHBOOK_MODAL_NODES={nodes}"
+            f"nodes is {nodes} but the cluster was made for {spec.nodes}: set SCRATCHBOOK_MODAL_NODES={nodes}"
         )
     if nodes > 1 and sweep:
         raise UserError("a sweep runs many small jobs: leave --nodes out")
