@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attention_mechanisms.kv_cache import KVCache, LayerCache
-from attention_mechanisms.masks import positions_from_mask
+from attention_mechanisms.masks import document_mask, positions_from_documents, positions_from_mask
 from attention_mechanisms.positions import LearnedPositions, SinusoidalPositions
 from attention_mechanisms.registry import ATTENTIONS
 from gpt_model.config import GPTConfig
@@ -134,6 +134,7 @@ class GPT(nn.Module):
         targets: Tensor | None = None,
         cache: KVCache | None = None,
         attention_mask: Tensor | None = None,
+        documents: Tensor | None = None,
         loss_reduction: str = "mean",
         last_only: bool = False,
     ) -> Output:
@@ -151,6 +152,9 @@ class GPT(nn.Module):
         The cache remembers it, so later calls may leave it out (their tokens are then real). Positions
         count real tokens only: a left-padded row gives the logits of its lone run.
 
+        documents (B, T): several texts packed into one row, a number for each token; equal neighbours belong
+        together. A token sees its own text only, and its positions begin at 0: each has the logits of its lone run.
+
         last_only: logits of the last place alone, (B, 1, vocab_size): a prefill needs no others.
         """
         if ids.dim() != 2 or ids.size(1) == 0:
@@ -167,6 +171,10 @@ class GPT(nn.Module):
             )
         attention_mask = self._full_mask(attention_mask, cache, batch, start + time)
         positions = None if attention_mask is None else positions_from_mask(attention_mask)[:, start:]
+        look = attention_mask
+        if documents is not None:
+            self._check_documents(documents, ids, cache, attention_mask)
+            positions, look = positions_from_documents(documents), document_mask(documents)[:, 0]  # (B, T, T)
 
         x = self.token_embedding(ids)  # (B, T, n_embd)
         if self.ngram_token_embedding is not None:
@@ -181,7 +189,7 @@ class GPT(nn.Module):
                 x = x + self.position_embedding(positions).to(x.dtype)
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
-            x = block(x, None if cache is None else cache.layer(i), positions, attention_mask)
+            x = block(x, None if cache is None else cache.layer(i), positions, look)
         if cache is not None:
             cache.advance(time)
         if self.head_loss is not None and self.training and targets is not None and loss_reduction == "mean":
@@ -220,6 +228,20 @@ class GPT(nn.Module):
             cache.check_room(batch, total - cache.length)
             cache.set_attention_mask(mask)
         return mask
+
+    def _check_documents(
+        self, documents: Tensor, ids: Tensor, cache: KVCache | None, attention_mask: Tensor | None
+    ) -> None:
+        if documents.shape != ids.shape:
+            raise UserError(
+                f"documents have shape {tuple(documents.shape)} and ids {tuple(ids.shape)}: a number for each token"
+            )
+        if cache is not None or attention_mask is not None:
+            raise UserError("documents are for packed rows: leave cache and attention_mask out")
+        if self.ngram_token_embedding is not None:
+            raise UserError(
+                "a model with n-gram embeddings looks across packed documents: train it on padded rows"
+            )
 
     def new_cache(self, batch: int, capacity: int | None = None, dtype: torch.dtype | None = None) -> KVCache:
         """An empty KV cache for `batch` rows of up to `capacity` tokens (default and limit: block_size)."""

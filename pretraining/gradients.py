@@ -18,7 +18,8 @@ from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import IGNORE
 from pretraining.precision import autocast
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # ids (B, T) and labels (B, T), int64; label -100 has no loss
+# ids (B, T) and labels (B, T), int64; label -100 has no loss; of packed rows perhaps also documents (B, T)
+Batch = tuple[torch.Tensor, ...]
 
 
 def accumulate(
@@ -38,20 +39,21 @@ def accumulate(
     a mean over tokens (`objectives`) says by its `weigh` what each micro-batch counts; the loss is weighted so too.
     """
     device = torch.device(device)
-    counts = [int((labels != IGNORE).sum()) for _, labels in micro_batches]
+    counts = [int((labels != IGNORE).sum()) for _, labels, *_ in micro_batches]
     weigh = getattr(model, "weigh", None)
-    shares = counts if weigh is None else [weigh(labels) for _, labels in micro_batches]
+    shares = counts if weigh is None else [weigh(labels) for _, labels, *_ in micro_batches]
     tokens, total = (int(n) for n in world.sum([sum(counts), sum(shares)]))
     if tokens == 0 or total == 0:
         return float("nan"), 0
     wrapped = getattr(model, "_orig_mod", model)  # what `World.wrap` gave, if torch.compile stands before it
     losses, last = [0.0], len(counts) - 1
-    for i, ((ids, labels), count) in enumerate(zip(micro_batches, shares, strict=True)):
+    for i, ((ids, labels, *packed), count) in enumerate(zip(micro_batches, shares, strict=True)):
         if count == 0 and world.size == 1:
             continue  # its mean would be 0/0 in some models, and one nan would spoil the whole step
         with world.accumulating(wrapped, last=i == last):
             with autocast(device, dtype):
-                loss = model(ids.to(device), targets=labels.to(device)).loss  # mean over its own tokens, fp32
+                kinds = {"documents": packed[0].to(device)} if packed else {}
+                loss = model(ids.to(device), targets=labels.to(device), **kinds).loss  # its own mean, fp32
             # ranks are averaged by whoever adds them up, so their number is multiplied back in
             weight = scale * world.size * (count / total)
             (loss if weight == 1.0 else loss * weight).backward()

@@ -154,6 +154,28 @@ FORMS: dict[str, Callable[[Mapping[str, Any]], Parsed]] = {
 }
 
 
+def parse_request(record: Any) -> list[Message]:
+    """What a record asks, answered or not: a text, `prompt`, `instruction` and `input`, or messages up to a user's.
+
+    Raises ValueError saying what is wrong.
+    """
+    if isinstance(record, str):
+        record = {"prompt": record}
+    if not isinstance(record, Mapping):
+        raise ValueError(f"a {type(record).__name__} where a text or an object is needed")
+    name = next((n for n in ("messages", "conversations") if n in record), None)
+    if name is not None:
+        messages = [*_system(record), *_messages(record, name)]
+        while messages and messages[-1]["role"] == "assistant":
+            messages.pop()
+    else:
+        messages = _before(record)
+    if not messages or messages[-1]["role"] != "user":
+        raise ValueError("nobody asks anything: the last message must be the user's")
+    _check(Dialogue((*messages, _said("an answer"))))
+    return messages
+
+
 def _before(record: Mapping[str, Any]) -> list[Message]:
     """What stands before the answer: `prompt` as text or messages, or `instruction` with its `input`."""
     if isinstance(record.get("prompt"), list):

@@ -158,13 +158,13 @@ def _rows(
         hub = HubSource(name.removeprefix(HUB)) if name.startswith(HUB) else None
         rows = hub or HubSource("parquet", data_files=[name], label=name)
         return enumerate(rows.rows(), start=1)
-    return _file_rows(Path(source), report, on_bad_line, max_bytes)
+    return file_rows(Path(source), report, on_bad_line, max_bytes)
 
 
-def _file_rows(
+def file_rows(
     path: Path, report: ReadReport, on_bad_line: OnBadLine, max_bytes: int
 ) -> Iterator[tuple[int, Any]]:
-    """The records of a text file; what `dataset_formats` finds wrong is passed on with its line."""
+    """(line, record) of a text file; what `dataset_formats` finds wrong is passed on with its line."""
     from working_with_text_data import dataset_formats
     from working_with_text_data.readers import bare_suffix
 

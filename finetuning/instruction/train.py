@@ -1,85 +1,182 @@
-"""`python -m finetuning.instruction.train ckpt=RUN`: teach a pretrained model Storyland's requests, and ask it.
+"""`python -m finetuning.instruction.train ckpt=RUN`: teach a pretrained model to answer, and ask it before and after.
 
     python -m finetuning.instruction.train ckpt=last minutes=2
+    python -m finetuning.instruction.train ckpt=last data=my_chats.jsonl template=chatml epochs=3
+    python -m finetuning.instruction.train ckpt=last tune=lora lora.r=8 qlora=true
+    python -m finetuning.instruction.train --resume last
 
-Requests and stories are generated (`data`), a twentieth of the requests is held out by the hash of its text, and the
-share of exact answers to those is measured before and after, with its interval. The result is a run of its own, stage
-`sft`, whose checkpoint any command takes. Left out: one's own conversations, adapters, going on with a stopped run.
+Without `data` requests are generated from Storyland, a twentieth of them held out by the hash of its text, and exact
+verifiers judge the answers to those. A file of one's own (`conversations`) is split by its requests; its held-out
+answers are judged by their form and by equality. The result is a run of its own, stage `sft`, whose checkpoint any
+command takes, also where only an adapter was trained. Ctrl-C saves; `--resume` goes on to the bit.
+Left out: several processes. Notebook: finetuning/02.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from pretraining.config import TrainConfig
+from finetuning.instruction.train_config import STORYLAND, InstructionConfig
 from utils.cli import run_main
 from utils.config import load_config, parse_args, to_dict
 from utils.errors import UserError
 from utils.runs import Run
 
+if TYPE_CHECKING:
+    from finetuning.instruction.data import Example
+    from finetuning.instruction.questions import Question
+
 STAGE = "sft"
-# What the recipe's defaults do not say; the demo's recipe of instruction tuning.
-RECIPE = [
-    *("optimizer=muon", "batch_size=8", "lr=3e-3", "muon_lr=0.02", "warmup=0.05", "weight_decay=0.0"),
-    *("save_every=0", "keep_last=1", "prompts=[]"),
-]
 
 
-@dataclass(frozen=True)
-class InstructionConfig(TrainConfig):
-    """`TrainConfig` plus which model, on how many requests."""
+def tune_on_requests(
+    config: InstructionConfig, *, resume: str | None = None, callbacks: Sequence[Any] = ()
+) -> Run:
+    """Tune, ask, record; the run, complete or stopped. Raises UserError for a model or data that cannot be used so.
 
-    ckpt: str = field(default="last", metadata={"help": "the pretrained model: last, a run, a folder"})
-    requests: int = field(default=2000, metadata={"help": "generated requests to learn from"})
-    held_out: int = field(
-        default=140, metadata={"help": "requests never trained on, to ask before and after"}
-    )
-    data_seed: int = field(default=0, metadata={"help": "of the requests"})
-    runs: str | None = field(
-        default=None, metadata={"help": "where run folders go; null: $SCRATCHBOOK_RUNS, else ./runs"}
-    )
-
-
-def tune_on_requests(config: InstructionConfig) -> Run:
-    """Tune, ask, record; the run, complete or stopped. Raises UserError for a model that cannot be tuned so."""
-    from finetuning.evaluation.instructions import exact_match
-    from finetuning.instruction.data import held_out_requests, training_examples
+    `resume` names the run to go on with; `config` is then that run's, with changes.
+    """
+    from finetuning.instruction.data import fingerprint
+    from finetuning.instruction.questions import ask
     from finetuning.instruction.tune import tune
-    from gpt_model.loading import load_model
-    from utils.device import pick_device
+    from pretraining.checkpoints import load_checkpoint
     from utils.seeding import set_seed
 
-    if config.requests < 20:
-        raise UserError(
-            f"requests is {config.requests}: the least is 20, of which one in twenty judges the loss"
-        )
-    loaded = load_model(config.ckpt, device=pick_device(config.device))
-    if loaded.tokenizer is None:
-        raise UserError(f"{loaded.path} has no tokenizer.json of ours: it cannot be asked anything")
-    examples = training_examples(loaded.tokenizer, config.requests, seed=config.data_seed)
-    judged = max(1, len(examples) // 20)
-    asked = held_out_requests(config.held_out, seed=config.data_seed)
-    before = exact_match(loaded.model, loaded.tokenizer, asked).overall
-    run = Run.create(
-        STAGE, to_dict(config), root=config.runs, inputs={"model": loaded.path / "model.safetensors"}
-    )
+    run, checkpoint = None, None
+    if resume is not None:
+        from pretraining.starting_points import find_start
+
+        run, which = find_start(resume, stage=STAGE, root=config.runs)
+        checkpoint = load_checkpoint(run, which)
+    set_seed(config.seed)
+    loaded, trainable = open_model(config, checkpoint)
+    train, judged, questions, facts = load_examples(config, loaded)
+    data = fingerprint([*train, *judged])
+    if run is None:
+        before = ask(loaded.model, loaded.tokenizer, questions, config.template)
+        inputs = {"model": loaded.path / "model.safetensors", "examples": data, "conversations": facts}
+        run = Run.create(STAGE, to_dict(config), root=config.runs, inputs=inputs)
+        run.note(before=before, trainable={"numbers": trainable[0], "of": trainable[1]})
+    else:
+        if run.meta["inputs"].get("examples") != data:
+            raise UserError(
+                f"run {run.id} began with other examples: resume with the same data and settings, or start anew"
+            )
+        run.resume()
+        run.meta["config"] = to_dict(config)
     with run:
         set_seed(config.seed)
-        result = tune(loaded.model, loaded.tokenizer, examples[judged:], examples[:judged], config, run)
-        after = exact_match(loaded.model.eval(), loaded.tokenizer, asked).overall
+        result = tune(
+            loaded.model,
+            loaded.tokenizer,
+            train,
+            judged,
+            config,
+            run,
+            callbacks=callbacks,
+            packing=config.packing,
+            checkpoint=checkpoint,
+        )
+        after = ask(loaded.model.eval(), loaded.tokenizer, questions, config.template)
         run.meta["result"] = {
             "step": result.step,
             "seconds": result.seconds,
             "answer_loss": None if result.val is None else result.val.loss,
-            "exact_before": {"hits": before.hits, "total": before.total, "interval": before.interval},
-            "exact_after": {"hits": after.hits, "total": after.total, "interval": after.interval},
+            **{f"{name}_before": share for name, share in run.meta["before"].items()},
+            **{f"{name}_after": share for name, share in after.items()},
         }
         if result.checkpoint is not None:
             run.add_output("checkpoint", result.checkpoint)
         run.finish(result.status, result.reason)
     return run
+
+
+def open_model(config: InstructionConfig, checkpoint: Any = None) -> tuple[Any, tuple[int, int]]:
+    """The model that is to learn, with what learns of it marked; (trainable, all) numbers.
+
+    With a `checkpoint` it is the model of that moment: its own weights, or the adapter's base.
+    """
+    from finetuning.trainable import freeze_for
+    from gpt_model.loading import LoadedModel, load_model
+    from utils.device import pick_device
+
+    device = pick_device(config.device)
+    if checkpoint is not None and config.tune == "lora":
+        from finetuning.adapters import open_adapted
+
+        found = open_adapted(checkpoint.path, device=device)
+        loaded = LoadedModel(found.model, found.tokenizer, checkpoint.path, found.model.config)
+    else:
+        loaded = load_model(config.ckpt if checkpoint is None else checkpoint.path, device=device)
+    if loaded.tokenizer is None:
+        raise UserError(f"{loaded.path} has no tokenizer.json of ours: it cannot be asked anything")
+    if checkpoint is None and config.tune == "lora":
+        from finetuning.adapters import remember_base
+        from finetuning.lora import apply_lora
+
+        if config.qlora:
+            from finetuning.qlora import quantize_base
+
+            quantize_base(loaded.model, engine=config.qlora_engine)
+        apply_lora(loaded.model, config.lora, seed=config.seed)
+        remember_base(loaded.model, loaded.path)
+    return loaded, freeze_for(loaded.model, config.tune)
+
+
+def load_examples(
+    config: InstructionConfig, loaded: Any
+) -> tuple[list[Example], list[Example], list[Question], dict[str, Any]]:
+    """(training examples, judging examples, questions to ask, what was read and left out)."""
+    from finetuning.instruction.data import held_out_requests, make_examples, storyland_conversations
+    from finetuning.instruction.questions import from_dialogue, from_request
+
+    block, tokenizer = loaded.model.config.block_size, loaded.tokenizer
+    settings: dict[str, Any] = {
+        "template": config.template,
+        "loss_on": config.loss_on,
+        "too_long": config.too_long,
+    }
+    if config.data == STORYLAND:
+        talks = storyland_conversations(config.requests, seed=config.data_seed)
+        examples, report = make_examples(talks, tokenizer, block, **settings)
+        judged = max(1, len(examples) // 20)
+        asked = held_out_requests(config.held_out, seed=config.data_seed)
+        facts = {"source": STORYLAND, "examples": report.to_dict()}
+        return examples[judged:], examples[:judged], [from_request(r) for r in asked], facts
+    from finetuning.instruction.conversations import read_conversations, split_dialogues, without_overlap
+
+    options: dict[str, Any] = {"form": config.form, "on_bad_line": config.on_bad_line}
+    dialogues, read = read_conversations(config.data, max_records=config.max_records, **options)
+    if config.held_out_file is None:
+        train, held_out = split_dialogues(dialogues, val_fraction=config.val_fraction, seed=config.data_seed)
+    else:
+        train, held_out = dialogues, read_conversations(config.held_out_file, **options)[0]
+    train, overlapping = without_overlap(train, held_out, config.on_overlap)  # type: ignore[arg-type]
+    examples, report = make_examples((d.messages for d in train), tokenizer, block, **settings)
+    judging, judging_report = make_examples((d.messages for d in held_out), tokenizer, block, **settings)
+    for name, found, counted in (("training", examples, report), ("held-out", judging, judging_report)):
+        if not found:
+            raise UserError(
+                f"{config.data}: no {name} example is left of {counted.dropped}: their questions fill the "
+                f"model's context of {block} tokens; use a model with a larger block_size"
+            )
+    facts = {
+        **read.to_dict(),
+        "overlap": overlapping,
+        "examples": report.to_dict(),
+        "held_out": judging_report.to_dict(),
+    }
+    return examples, judging, [from_dialogue(d) for d in held_out[: config.held_out]], facts
+
+
+def _own_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume", metavar="RUN", help="go on with a run: last, best, an id or a path, ID@500"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print only the result")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,23 +185,57 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         InstructionConfig,
         prog="python -m finetuning.instruction.train",
-        description="Teach a pretrained model Storyland's requests, and ask it before and after.",
+        description="Teach a pretrained model to answer, and ask it before and after.",
+        configure=_own_flags,
     )
-    config = load_config(InstructionConfig, options.config, [*RECIPE, *options.overrides])
-    run = tune_on_requests(config)
-    result = run.meta["result"]
-    for when in ("before", "after"):
-        share = result[f"exact_{when}"]
-        low, high = share["interval"]
-        print(
-            f"exact answers {when}: {share['hits']} of {share['total']} (95 % interval {low:.0%} to {high:.0%})"
-        )
-    print(f"run: {run.path}")
+    if options.resume is not None:
+        from pretraining.starting_points import find_start
+        from pretraining.train import as_overrides
+
+        if options.config is not None:
+            raise UserError(
+                "--resume takes the run's own config: leave --config out, change keys with key=value"
+            )
+        saved = find_start(options.resume, stage=STAGE, root=config.runs)[0].meta["config"]
+        config = load_config(InstructionConfig, None, [*as_overrides(saved), *options.overrides])
+    from pretraining.progress import ProgressBar
+
+    bar = None if options.quiet else ProgressBar()
+    try:
+        run = tune_on_requests(config, resume=options.resume, callbacks=[bar] if bar else [])
+    finally:
+        if bar is not None:
+            bar.close()
+    _say(run)
     if run.status == "stopped":
-        print("stopped: what was learned is saved", file=sys.stderr)
+        print(
+            f"stopped: go on with python -m finetuning.instruction.train --resume {run.path}", file=sys.stderr
+        )
         return 130
     print(f"next: scratchbook chat --ckpt {run.path}")
     return 0
+
+
+def _say(run: Run) -> None:
+    from finetuning.evaluation.intervals import Share
+
+    facts, trains, result = run.meta["inputs"]["conversations"], run.meta["trainable"], run.meta["result"]
+    counted = facts["examples"]
+    left_out: dict[str, int] = {
+        "cut": counted["cut"],
+        "dropped": counted["dropped"],
+        "bad": facts.get("bad", 0),
+        "duplicates": facts.get("duplicates", 0),
+        "also held out": facts.get("overlap", 0),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
+    print(f"{counted['whole'] + counted['cut']:,} conversations{f' ({said})' if said else ''}")
+    print(f"{trains['numbers']:,} of {trains['of']:,} numbers learned")
+    for name in run.meta["before"]:
+        for when in ("before", "after"):
+            share = result[f"{name}_{when}"]
+            print(f"{name} answers {when}: {Share(share['hits'], share['total'])}")
+    print(f"run: {run.path}")
 
 
 if __name__ == "__main__":
