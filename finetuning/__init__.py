@@ -18,6 +18,8 @@ _EXPORTS = {
     "unload_lora": "lora",
     "unmerge_lora": "lora",
     "load_adapter": "adapters",
+    "adapter_view": "adapter_views",
+    "merge_cost": "qlora",
     "open_adapted": "adapters",
     "remember_base": "adapters",
     "save_adapter": "adapters",
