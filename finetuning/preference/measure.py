@@ -8,7 +8,8 @@
 - **KL and lengths**: how far the policy has gone from the reference where it itself goes. Answers are drawn from the
   policy, and at each of their places the divergence of the two next-token distributions is taken whole, so only the
   drawing is left to chance. A reward that pays for length shows in the length of the answers.
-- **Win rate**: both models answer; a verifier judges; right beats wrong, the rest are ties.
+
+Who answers better, judged by verifiers: `evaluation.resampling.win_rate`.
 """
 
 from __future__ import annotations
@@ -58,23 +59,6 @@ class Drift:
     kl_per_token: float
     length: float  # tokens of an answer, its end token not counted
     answers: int
-
-
-@dataclass(frozen=True)
-class WinRate:
-    """`tuned` against `base` on the same requests, judged by the same verifier."""
-
-    wins: int
-    ties: int
-    losses: int
-
-    @property
-    def value(self) -> float:
-        """Wins and half of the ties, of all: 0.5 where nothing changed."""
-        return (self.wins + self.ties / 2) / max(1, self.wins + self.ties + self.losses)
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} ({self.wins} won, {self.ties} even, {self.losses} lost)"
 
 
 def measure_preferences(
@@ -145,19 +129,6 @@ def drift(
             lengths.append(len(answer))
     answers = max(1, len(lengths))
     return Drift(total / answers, total / max(1, places), sum(lengths) / answers, len(lengths))
-
-
-def win_rate(base: Sequence[bool], tuned: Sequence[bool]) -> WinRate:
-    """Count request by request who was right where the other was not.
-
-    >>> print(win_rate([True, False, False], [True, True, False]))
-    66.7% (1 won, 2 even, 0 lost)
-    """
-    if len(base) != len(tuned):
-        raise UserError(f"{len(base)} answers against {len(tuned)}: both models answer the same requests")
-    wins = sum(b and not a for a, b in zip(base, tuned, strict=True))
-    losses = sum(a and not b for a, b in zip(base, tuned, strict=True))
-    return WinRate(wins, len(base) - wins - losses, losses)
 
 
 def _told(share: Share) -> dict[str, Any]:

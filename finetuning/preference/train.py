@@ -20,6 +20,7 @@ from typing import Any
 from torch import nn
 
 from finetuning.evaluation.instructions import InstructionScore, exact_match
+from finetuning.evaluation.resampling import win_rate
 from finetuning.instruction.data import held_out_requests
 from finetuning.preference.data import (
     EncodedPair,
@@ -30,7 +31,7 @@ from finetuning.preference.data import (
     encode_pairs,
     stack,
 )
-from finetuning.preference.measure import drift, measure_preferences, win_rate
+from finetuning.preference.measure import drift, measure_preferences
 from finetuning.preference.monitor import Monitor
 from finetuning.preference.objective import PreferenceObjective
 from finetuning.preference.reference import CachedReference, OnlineReference
@@ -158,7 +159,10 @@ def make_objective(
     config: PreferenceConfig, model: Any, train: EncodedPairs, judged: EncodedPairs
 ) -> PreferenceObjective:
     """The loss with its reference: `model` as it is now, kept as a second model or as its answers."""
-    settings = {"per_token": config.per_token, "dtype": training_dtype(config.dtype, model.device)}
+    settings: dict[str, Any] = {
+        "per_token": config.per_token,
+        "dtype": training_dtype(config.dtype, model.device),
+    }
     reference: Any
     if config.reference == "online":
         reference = OnlineReference(model, **settings)
@@ -180,7 +184,7 @@ def without_dropout(model: nn.Module) -> None:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0
+            module.dropout = 0.0  # type: ignore[assignment]
 
 
 def chosen_batches(pairs: Sequence[EncodedPair], batch_size: int) -> list[tuple[Any, Any]]:
@@ -276,7 +280,8 @@ def _conclude(
     judged: Sequence[EncodedPair],
 ) -> None:
     """Judge the tuned model on everything that was held out; all of it goes into the run's `result`."""
-    model, result = trainer.model.eval(), run.meta["result"]
+    model: Any = trainer.model.eval()
+    result = run.meta["result"]
     score = measure_preferences(
         model, objective.reference, judged, per_token=config.per_token, **objective.settings
     )
@@ -290,7 +295,6 @@ def _conclude(
     after = _answers(config, LoadedModel(model, loaded.tokenizer, loaded.path, loaded.config))
     if before is not None and after is not None:
         told = _kept(after)
-        won = win_rate(before["right"], told["right"])
         result["exact_before"] = {k: v for k, v in before.items() if k != "right"}
         result["exact_after"] = {k: v for k, v in told.items() if k != "right"}
-        result["win_rate"] = {**asdict(won), "value": won.value}
+        result["win_rate"] = win_rate(before["right"], told["right"]).to_dict()

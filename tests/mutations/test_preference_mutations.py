@@ -128,12 +128,10 @@ def test_an_unbent_loss_is_not(monkeypatch):
 
 
 def test_ipo_towards_the_wrong_margin_is_caught(monkeypatch):
-    honest = losses.dpo_loss
-
-    def far(*arguments, beta=0.1, **kinds):
-        found = honest(*arguments, beta=beta, **kinds)
-        margin = (found.chosen_reward - found.rejected_reward) / beta
-        return found._replace(loss=(margin - 1 / beta).square()) if kinds.get("kind") == "ipo" else found
+    def far(pc, pr, rc, rr, *, beta=0.1, **kinds):
+        margin = (pc - rc) - (pr - rr)
+        rewards = ((beta * (pc - rc)).detach(), (beta * (pr - rr)).detach())
+        return PairLosses((margin - 1 / beta).square(), *rewards)
 
     monkeypatch.setattr(losses, "dpo_loss", far)
     must_fail(laws.check_the_gradient_is_the_papers, 0.5, 0.0, "ipo")
