@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetuning.evaluation.intervals import Share
-from finetuning.templates import render, stop_ids
-from working_with_text_data.storyland.tasks import KINDS, Instruction, verify
-from working_with_text_data.storyland.verifiers import normalise
+from working_with_text_data.storyland.tasks import Instruction
 from working_with_text_data.tokenizer import Tokenizer
 
 
@@ -47,30 +45,17 @@ def answer_all(
     batch_size: int = 64,
     template: str = "scratchbook",
 ) -> list[str]:
-    """Greedy answers to `prompts`, through the same `render()` that training and the chat use.
+    """Greedy answers to `prompts`, each a conversation of one request (`instruction.questions.reply_all`).
 
     A prompt that leaves no room in the context is answered with an empty string.
     """
-    from gpt_model import Sampling, generate
+    from finetuning.instruction.questions import Question, reply_all
 
-    ends = stop_ids(tokenizer, template)
-    rendered = [
-        render([{"role": "user", "content": p}], tokenizer, add_generation_prompt=True, template=template).ids
-        for p in prompts
-    ]
-    answers = [""] * len(prompts)
-    fits = [i for i, ids in enumerate(rendered) if len(ids) + 1 < model.config.block_size]
-    # Neighbours of equal length waste no padding.
-    fits.sort(key=lambda i: len(rendered[i]))
-    for start in range(0, len(fits), batch_size):
-        chosen = fits[start : start + batch_size]
-        rows = [rendered[i] for i in chosen]
-        room = min(max_new_tokens, model.config.block_size - max(map(len, rows)))
-        greedy = Sampling(temperature=0.0)
-        written = generate(model, rows, max_new_tokens=room, sampling=greedy, stop_ids=ends)
-        for i, ids in zip(chosen, written, strict=True):
-            answers[i] = tokenizer.decode([t for t in ids if t not in ends]).strip()
-    return answers
+    asked = [Question(({"role": "user", "content": prompt},)) for prompt in prompts]
+    replies = reply_all(
+        model, tokenizer, asked, template=template, max_new_tokens=max_new_tokens, batch_size=batch_size
+    )
+    return [reply.text for reply in replies]
 
 
 def exact_match(
@@ -97,6 +82,7 @@ def accepts(request: Instruction, answer: str) -> bool:
 
     Case, spaces and a final mark are forgiven; an empty answer never is.
     """
-    if request.kind in KINDS:
-        return verify(request.kind, request.prompt, answer)
-    return bool(answer.strip()) and normalise(answer) == normalise(request.answer)
+    from finetuning.instruction.questions import Reply, from_request
+    from finetuning.instruction.questions import judge as judged
+
+    return bool(judged(from_request(request), Reply(answer)).correct)

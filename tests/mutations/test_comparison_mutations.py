@@ -4,7 +4,8 @@ import comparison_checks as checks
 import numpy as np
 import pytest
 
-from finetuning.evaluation import contamination, instructions, prompting, resampling
+from finetuning.evaluation import contamination, prompting, resampling
+from finetuning.instruction import questions
 
 
 def _bootstrap_of_pairs_seen(before, after, *, resamples=2000, seed=0):
@@ -107,9 +108,9 @@ def tuned_world(tmp_path_factory):
 
 
 def test_a_model_asked_in_other_words_than_it_was_trained_in(monkeypatch, tuned_world):
-    real = instructions.render
+    real = questions.render
     monkeypatch.setattr(
-        instructions,
+        questions,
         "render",
         lambda messages, tokenizer, **how: real(messages, tokenizer, **{**how, "template": "plain"}),
     )
@@ -124,6 +125,6 @@ def test_the_untuned_model_measured_twice(tuned_world):
 
 
 def test_an_evaluation_that_never_stops_talking(monkeypatch, tuned_world):
-    monkeypatch.setattr(instructions, "stop_ids", lambda tokenizer, template="scratchbook": ())
+    monkeypatch.setattr(questions, "stop_ids", lambda tokenizer, template="scratchbook": ())
     with pytest.raises(AssertionError, match="cut at their end"):
         checks.check_tuning_helps_over_the_base_and_over_prompting(tuned_world)
