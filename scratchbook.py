@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gpt_model.sample", "let a model write"),
     "export": ("gpt_model.export", "a model for transformers, torch.export, ONNX or in int8, compared after"),
     "chat": ("chat_ui.launch", "talk to a model in the browser"),
+    "serve": ("chat_ui.serve", "the API, the pages and the chat's models on one port"),
     "tokenizer": ("working_with_text_data.train_tokenizer", "train a tokenizer on a text"),
     "pipeline": ("working_with_text_data.pipeline", "texts to shards: clean, split, describe, tokenise"),
     "check": ("utils.exercises", "check the exercises of a chapter"),

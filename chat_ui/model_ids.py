@@ -35,6 +35,7 @@ class ModelIds:
         found: dict[str, str] = {}
         for choice in self.models.choices():
             found.setdefault(_id_of(choice.ref, choice.ref == self.models.first), choice.ref)
+        found |= {name: name for name in _gpt2_here() if name not in found}
         self._known, self._read = found, time.monotonic()
         return found
 
@@ -50,6 +51,13 @@ class ModelIds:
             guess = did_you_mean(closest(shown, self._known))
             raise UnknownModel(f"there is no model {shown!r}: {guess}/v1/models lists them ({there})")
         return self._known[id]
+
+
+def _gpt2_here() -> list[str]:
+    """The sizes of GPT-2 that are in Hugging Face's cache on this machine."""
+    from gpt_model.huggingface import GPT2_NAMES, find_in_cache
+
+    return [name for name in GPT2_NAMES if find_in_cache(name)]
 
 
 def _id_of(ref: str, first: bool) -> str:

@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from utils.runs import Run, list_runs
 # How `scratchbook chat --ckpt` reaches the app, which Chainlit may also start by itself.
 CKPT_VARIABLE = "SCRATCHBOOK_CHAT_CKPT"
 ASSETS = "assets"
+GPT2_VOCABULARY = 50257  # whoever has so many rows reads GPT-2's tokens
 NO_MODEL = (
     "no model found: make one with `scratchbook demo`, or name one with `scratchbook chat --ckpt REF` "
     "(a run or a checkpoint folder)"
@@ -78,7 +79,16 @@ class Models:
         book = [Choice(ASSETS, "the book's own small model")] if has_weights(self.assets) else []
         demo = [_choice(run) for run in runs if run.stage == "demo"]
         rest = [_choice(run) for run in runs if run.stage != "demo"]
-        return [*named, *demo[:1], *book, *demo[1:], *rest]
+        return [*named, *self._adapters(), *demo[:1], *book, *demo[1:], *rest]
+
+    def _adapters(self) -> list[Choice]:
+        """Where `--ckpt BASE+FOLDER` named an adapter: the base, and the adapters beside that one."""
+        if not self.first or "+" not in self.first:
+            return []
+        from finetuning.adapter_views import neighbours
+
+        others = [ref for ref in neighbours(self.first) if ref != self.first]
+        return [Choice(ref, f"{Path(ref).name} (adapter)") for ref in others]
 
     def default(self) -> str:
         """The model a new chat starts with. Raises UserError, saying how to make one, if there is none."""
@@ -98,7 +108,7 @@ class Models:
             if key not in self._loaded:
                 loaded = self._loader()(ref, device=self.device)
                 if loaded.tokenizer is None:
-                    raise UserError(f"{ref} has no tokenizer.json beside its weights: the chat needs one")
+                    loaded = replace(loaded, tokenizer=_tokenizer_of(loaded, ref))
                 loaded.model.eval()
                 self._loaded[key] = loaded
             self._loaded.move_to_end(key)
@@ -116,9 +126,9 @@ class Models:
 
     def _loader(self) -> Callable[..., Any]:
         if self._load is None:
-            from gpt_model.loading import load_model
+            from finetuning.adapter_views import open_model  # a name, or BASE+ADAPTER
 
-            self._load = load_model
+            self._load = open_model
         return self._load
 
     @staticmethod
@@ -135,6 +145,22 @@ class Models:
 def shelf() -> Models:
     """The models of this server; made at the first use, with the one named by `--ckpt` in front."""
     return Models(first=os.environ.get(CKPT_VARIABLE) or None)
+
+
+def _tokenizer_of(loaded: Any, ref: str) -> Any:
+    """The tokenizer of a model in Hugging Face's layout: its own file, or GPT-2's published one.
+
+    Raises UserError when there is neither.
+    """
+    from working_with_text_data.tiktoken_ranks import at_hand
+    from working_with_text_data.tokenizer import load_tokenizer
+
+    file = Path(loaded.path) / "tokenizer.json"
+    if file.is_file():
+        return load_tokenizer(file)
+    if loaded.config.vocab_size == GPT2_VOCABULARY and at_hand("gpt2"):
+        return load_tokenizer("gpt2")
+    raise UserError(f"{ref} has no tokenizer.json beside its weights: the chat needs one")
 
 
 def _choice(run: Run) -> Choice:

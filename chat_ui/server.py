@@ -17,10 +17,10 @@ Left out: sockets and options of the command line (`serve`); TLS.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
-from chat_ui import limits
+from chat_ui import api, limits, openai_api
 from chat_ui.model_ids import UnknownModel
 from chat_ui.offline import StayLocal
 from chat_ui.password import BodyLimit, Password
 from chat_ui.service import Busy, Service
 from utils.errors import ScratchbookError, UserError, one_line
+from working_with_text_data.tokenizer import valid_unicode
 
 ROUTERS = ("chat_ui.openai_api", "chat_ui.api.tokenization", "chat_ui.api.transformer", "chat_ui.api.runs")
 
@@ -93,58 +95,72 @@ def create_app(options: Options | None = None, *, service: Service | None = None
         lifespan=lifespan,
     )
     app.state.service, app.state.options = serving, options
-    for name in ROUTERS:
-        if (HERE.parent / (name.replace(".", "/") + ".py")).is_file():
-            app.include_router(import_module(name).router)
+    for router in [openai_api.router, *api.routers()]:
+        app.include_router(router)
 
     @app.get("/health", response_model=Health, tags=["server"])
     async def health() -> Health:
         """Answers at once, whatever the models compute."""
         return Health(status="ok", version=app.version, answers=serving.waiting, limit=serving.max_answers)
 
-    app.add_exception_handler(ScratchbookError, refuse)
-    app.add_exception_handler(RequestValidationError, refuse)
+    for kind in (ScratchbookError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, refuse)
     _doors(app, options)
     return app
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
     """One line that says what was wrong: under /v1 in OpenAI's form, elsewhere as `detail`."""
-    status, code, param, text = _describe(error)
+    status, code, param, text = describe(error)
+    headers = {"retry-after": "1"} if status == 429 else dict(getattr(error, "headers", None) or {})
     if request.url.path.startswith("/v1/"):
-        kind = (
-            "invalid_request_error"
-            if status < 429
-            else "rate_limit_error"
-            if status == 429
-            else "server_error"
-        )
-        return JSONResponse({"error": {"message": text, "type": kind, "param": param, "code": code}}, status)
-    return JSONResponse({"detail": text}, status)
+        return JSONResponse(openai_api.problem(status, code, param, text), status, headers)
+    return JSONResponse({"detail": text}, status, headers)
 
 
-def _describe(error: Exception) -> tuple[int, str | None, str | None, str]:
+def describe(error: Exception) -> tuple[int, str | None, str | None, str]:
     """HTTP status, code, the field that is wrong, and one line."""
     if isinstance(error, RequestValidationError):
         return 400, "invalid_value", *_first_problem(error)
+    if isinstance(error, HTTPException):
+        return error.status_code, None, None, _line(error.detail)
     if isinstance(error, UnknownModel):
-        return 404, "model_not_found", "model", one_line(error)
+        return 404, "model_not_found", "model", _line(error)
     if isinstance(error, Busy):
-        return 429, "too_many_requests", None, one_line(error)
+        return 429, "too_many_requests", None, _line(error)
     if isinstance(error, UserError):
-        return 400, getattr(error, "code", "invalid_value"), getattr(error, "param", None), one_line(error)
-    return 500, "internal_error", None, one_line(error)
+        return 400, getattr(error, "code", "invalid_value"), getattr(error, "param", None), _line(error)
+    if isinstance(error, ScratchbookError):
+        return 500, "internal_error", None, _line(error)
+    return 500, "internal_error", None, f"the server failed ({type(error).__name__}): its log says where"
 
 
 def _first_problem(error: RequestValidationError) -> tuple[str | None, str]:
-    """The first field that is wrong and what is wrong with it, in one line."""
-    problem = error.errors()[0]
-    place = [str(part) for part in problem["loc"] if part != "body"]
-    field = ".".join(place) or None
+    """The first field that is wrong and what is wrong with it, in one line.
+
+    Where a field may be this or that, each of them says why it is not; who looked deepest knows best.
+    """
+    problems = error.errors()
+    first = [each for each in problems if each["loc"][:2] == problems[0]["loc"][:2]]
+    problem = max(first, key=lambda each: len(each["loc"]))
+    place = [str(part)[:80] for part in problem["loc"] if part != "body" and not _is_a_kind(part)]
+    field = valid_unicode(".".join(place))[:200] or None
     said = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return field, f"{field} is not supported here: leave it out"
-    return field, one_line(f"{field or 'the body'}: {said}")[:500]
+    return field, _line(f"{field or 'the body'}: {said}")
+
+
+def _is_a_kind(part: Any) -> bool:
+    """Whether a part of a place is Pydantic's name of a type rather than a field or a number."""
+    return isinstance(part, str) and bool(
+        re.match(r"(list|dict|constrained|function|tagged)\W|(str|int)$", part)
+    )
+
+
+def _line(text: object) -> str:
+    """A text as it may stand in an answer, which knows no half surrogate pairs."""
+    return valid_unicode(one_line(text))[:500]
 
 
 def _docs() -> Callable[..., FastAPI]:
@@ -173,3 +189,12 @@ def _doors(app: FastAPI, options: Options) -> None:
         doors.append((TrustedHostMiddleware, {"allowed_hosts": list(options.hosts), "www_redirect": False}))
     for door, settings in [*doors, (StayLocal, {})]:
         app.add_middleware(door, **settings)
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, for `uvicorn chat_ui.server:app`: made when it is asked for, as the environment says."""
+    if name != "app":
+        raise AttributeError(name)
+    from chat_ui.serve import from_environment
+
+    return create_app(from_environment().options())

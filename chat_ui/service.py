@@ -24,41 +24,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from chat_ui import limits
 from chat_ui.engine_thread import EngineStats, EngineThread
 from chat_ui.model_ids import ModelIds
 from chat_ui.models import Models, shelf
+from chat_ui.pieces import Piece, SampleText
 from gpt_model.engine import Engine
 from gpt_model.request import DEFAULT, Event, Request
-from gpt_model.sampling import Sampling
+from gpt_model.sampling import Sampling, process
 from utils.errors import RunFailure, UserError
-from working_with_text_data.streaming_decode import StreamingDecoder
 
 T = TypeVar("T")
-
-REASONS = {"stop": "stop", "length": "length", "overflow": "length", "cancelled": "cancelled"}
 
 
 class Busy(RunFailure):
     """Too many are being served already: come back later."""
-
-
-class Piece(NamedTuple):
-    """A token of one sample, or text that became certain, or the sample's end; often all at once.
-
-    index: which of the n samples. text: what can be shown now; all texts of a sample, joined, are its answer. token,
-    logprob, alternatives: as in `gpt_model.request.Event`; a token that lies in a stop string is never told.
-    finish_reason: None while it goes on, then "stop" (an end token or a stop string) or "length".
-    """
-
-    index: int
-    text: str
-    token: int | None = None
-    logprob: float | None = None
-    alternatives: tuple[tuple[int, float], ...] | None = None
-    finish_reason: str | None = None
 
 
 class Service:
@@ -233,6 +215,18 @@ class Service:
         torch.set_num_threads(self.threads)
 
 
+def check_rules(sampling: Sampling, ids: Sequence[int], vocab_size: int) -> None:
+    """Try the rules that name ids once, before they meet the rows of others. Raises UserError."""
+    if not sampling.logit_bias and not sampling.bad_words:
+        return
+    import torch
+
+    try:
+        process(torch.zeros(1, vocab_size), sampling, [list(ids)], prompt_lengths=[len(ids)])
+    except RunFailure as error:
+        raise UserError(str(error)) from None
+
+
 class Answer:
     """One request on its way: enter it, read its pieces, leave it whenever you like.
 
@@ -243,7 +237,7 @@ class Answer:
         self.service, self.ref, self.request = service, ref, request
         self.prompt_tokens = len(request.ids)
         self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
-        self._samples: list[_Sample] = []
+        self._samples: list[SampleText] = []
         self._queue: asyncio.Queue[list[Piece] | RunFailure] = asyncio.Queue()
         self._ready: list[Piece] = []  # taken from the queue, not yet read
         self._over = asyncio.Event()  # the engine has let go of every row
@@ -268,7 +262,8 @@ class Answer:
                 own < model and request.sampling.vocab_limit is None
             ):  # rows that no token uses are never drawn
                 request = replace(request, sampling=replace(request.sampling, vocab_limit=own))
-            self._samples = [_Sample(i, loaded.tokenizer, self._stop) for i in range(request.n)]
+            check_rules(request.sampling, request.ids, model)
+            self._samples = [SampleText(i, loaded.tokenizer, self._stop) for i in range(request.n)]
             self._going = request.n
             self._engine, self._number = service._submit(self.ref, loaded, request, self)
         except BaseException:
@@ -326,33 +321,3 @@ class Answer:
 
     def _put(self, item: list[Piece] | RunFailure) -> None:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
-
-
-class _Sample:
-    """From the events of one sample to pieces of text; it ends at a stop string, which is not shown."""
-
-    def __init__(self, index: int, tokenizer: Any, stop: Sequence[str]) -> None:
-        self.index, self.tokens, self.ended = index, 0, False
-        self._decoder = StreamingDecoder(tokenizer, stop=stop)
-        self._shown = 0  # characters
-        self._unsure: list[tuple[int, Event]] = []  # where a token's text begins, and the token
-
-    def take(self, event: Event) -> list[Piece]:
-        """What can be told now. A token is told once its first character is certain to be shown."""
-        text = ""
-        if event.token is not None:
-            self.tokens += 1
-            self._unsure.append((self._shown + self._decoder.held, event))
-            text = self._decoder.push(event.token)
-        reason = "stop" if self._decoder.stopped else REASONS.get(event.finish_reason or "")
-        self.ended = reason is not None
-        if self.ended:
-            text += self._decoder.flush()  # nothing after a stop string
-        self._shown += len(text)
-        all_sure = not self._decoder.held and not self._decoder.stopped
-        sure = [each for begin, each in self._unsure if all_sure or begin < self._shown]
-        self._unsure = self._unsure[len(sure) :]
-        pieces = [Piece(self.index, "", each.token, each.logprob, each.alternatives) for each in sure]
-        if not pieces and (text or reason):
-            pieces = [Piece(self.index, "")]
-        return [*pieces[:-1], pieces[-1]._replace(text=text, finish_reason=reason)] if pieces else []
