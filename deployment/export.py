@@ -219,7 +219,9 @@ def run_back(loaded: LoadedModel, folder: Path, *, exact: bool) -> tuple[int, in
         raise RunFailure(
             f"the folder used {found['strange'][0]}, which a small machine has not; nothing was kept"
         )
-    pairs = list(zip(found["ids"], wanted))  # once two texts differ they are two texts, so the beginning is compared
+    pairs = list(
+        zip(found["ids"], wanted)
+    )  # once two texts differ they are two texts, so the beginning is compared
     same = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
     if exact and found["ids"] != list(wanted):
         raise RunFailure(f"greedy token {same + 1} of {len(wanted)} came back as another; nothing was kept")
