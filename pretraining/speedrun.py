@@ -59,7 +59,7 @@ class SpeedrunConfig:
     threads: int = _key(2, "the rules say 2")
     leaderboard: bool = _key(False, "append the result to the leaderboard")
     name: str = _key("", "who asks to be on it")
-    ladder_budget: str = _key("seconds=60", "measure: of each rung of the ladder")
+    ladder_budget: str = _key("seconds=45", "measure: of each rung of the ladder")
     short_budget: str = _key("seconds=90", "measure: the shorter time of the best recipe")
     many_seeds: tuple[int, ...] = _key((0, 1, 2), "measure: of the best and of the known recipe")
     at_most: int | None = _key(None, "measure: train so many rows in this run and stop; null: all that miss")
