@@ -35,9 +35,10 @@ def draw_curves(
     for ax, (title, curves), ylabel in zip(axes[0], panels.items(), ylabels, strict=True):
         for i, (name, (x, y)) in enumerate(curves.items()):
             ax.plot(x, y, color=PALETTE[i % len(PALETTE)], label=name)
-        ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        ax.set(title=title, ylabel=ylabel)
         if len(curves) > 1:
             ax.legend(fontsize=9)
+    fig.supxlabel(xlabel, fontsize=11)
     for name, height in (at or {}).items():
         ax = axes[0][0]
         ax.axhline(height, color=QUIET, lw=1, ls="--")
@@ -61,6 +62,7 @@ def draw_strip(rows: Mapping[str, tuple[Sequence[str], Sequence[float | None]]],
         x = 0.0
         for token, value in zip(tokens, values, strict=True):
             shown = token.replace("\n", "⏎").replace(" ", "·")
+            shown = shown.replace("<|endoftext|>", "[end]").replace("<|", "[").replace("|>", "]")
             width = 0.55 + 0.32 * len(shown)
             face = "#e6e6e6" if value is None else colours(scale(value))
             dark = value is not None and abs(value) > 0.6 * largest > 0
