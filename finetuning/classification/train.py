@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pretraining.trainer import Trainer
 
 STAGE = "classify"
-RATES = {"all": 1e-3, "last": 2e-3, "lora": 3e-3, "head": 2e-2}  # the fewer learn, the further each may go
+RATES = {"all": 1e-3, "last": 3e-3, "lora": 1e-2, "head": 2e-2}  # the fewer learn, the further each may go
 
 
 def _key(default: Any, help: str) -> Any:
@@ -291,7 +291,7 @@ def _saved(run: Run) -> list[str]:
     """A run's config as `key=value` texts."""
     from pretraining.train import as_overrides
 
-    return as_overrides({k: v for k, v in _flat(run.meta["config"]).items() if v is not None or k != "lr"})
+    return as_overrides(_flat(run.meta["config"]))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_an_empty_text_is_refused(trained):
 
 
 def test_baselines_in_one_table(tmp_path, capsys):
-    words = ["data=storyland", "reviews=200", "seeds=[0]", "rounds=50", f"out={tmp_path / 'b.json'}"]
+    words = ["data=storyland", "reviews=900", "seeds=[0]", "rounds=50", f"out={tmp_path / 'b.json'}"]
     assert baseline.main(words) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in baseline.NAMES)
@@ -219,3 +219,38 @@ def test_tfidf_knows_spam(shared_data):
     )
     row = baseline.measure(sms, "tfidf", [0], rounds=20)
     assert row["macro_f1"]["value"] > 0.9
+
+
+def test_the_official_layout_of_imdb_keeps_its_split_and_leaves_out_what_has_no_label(tmp_path):
+    for split in ("train", "test"):
+        for label in ("pos", "neg", "unsup"):
+            folder = tmp_path / "aclImdb" / split / label
+            folder.mkdir(parents=True)
+            for i in range(20):
+                (folder / f"{i}_{9 if label == 'pos' else 2}.txt").write_text(f"{split} {label} {i}<br />")
+        (tmp_path / "aclImdb" / split / "urls_pos.txt").write_text("http://…")
+    data = load_class_data(DataConfig(data=str(tmp_path / "aclImdb")))
+    assert data.labels == ("neg", "pos") and data.name == "aclImdb"
+    assert {each.text.split()[0] for each in data.test} == {"test"} and len(data.test) == 40
+    assert {each.text.split()[0] for each in data.train + data.val} == {"train"} and len(data.val) == 4
+
+
+def test_weights_of_transformers_begin_a_classifier(tmp_path):
+    """What `ckpt=gpt2 tokenizer=gpt2` does, with a tiny GPT-2 of random weights."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from utils.config import load_config
+    from working_with_text_data.byte_tokenizer import ByteTokenizer
+
+    torch.manual_seed(0)
+    tiny = GPT2Config(vocab_size=260, n_positions=96, n_embd=16, n_layer=1, n_head=2)
+    GPT2LMHeadModel(tiny).save_pretrained(tmp_path / "gpt2")
+    ByteTokenizer().save(tmp_path / "bytes.json")
+    assert benchmark._block_size(str(tmp_path / "gpt2")) == 96
+    words = small(tmp_path / "gpt2", tmp_path, "tune=head", "max_tokens=64")
+    with pytest.raises(UserError, match="tokenizer=gpt2"):
+        train.train_classifier(load_config(train.ClassifyConfig, None, words))
+    words.append(f"tokenizer={tmp_path / 'bytes.json'}")
+    run = train.train_classifier(load_config(train.ClassifyConfig, None, words))
+    assert run.meta["result"]["trainable"] == 2 * 16 + 2
