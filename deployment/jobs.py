@@ -78,7 +78,7 @@ class Job:
             hint = did_you_mean(closest(self.command, COMMANDS))
             raise UserError(f"command is {self.command!r}: {hint}choose one of {', '.join(COMMANDS)}")
         for word in self.arguments:
-            if word.startswith(("--resume", "--fork=", "runs=", "--runs")):
+            if word.startswith(("--resume", "runs=", "--runs")):
                 raise UserError(f"{word!r}: the job decides that itself, by its run id; leave it out")
         if self.processes < 1 or self.nodes < 1:
             raise UserError(f"processes={self.processes}, nodes={self.nodes}: the least is 1")
@@ -238,7 +238,8 @@ def _watch(
 ) -> tuple[Ending, float, bool]:
     """Start the process and see to it until it ends: (how, seconds, whether it was asked to stop)."""
     place.root.mkdir(parents=True, exist_ok=True)
-    log = place.root / "logs" / f"{job.stage}-{job.run_id}.log"
+    machine = "" if held else ".other-machine"  # which has a log of its own
+    log = place.root / "logs" / f"{job.stage}-{job.run_id}{machine}.log"
     environment = {"SCRATCHBOOK_RUNS": str(place.root), RUN_ID_VARIABLE: f"{job.stage}/{job.run_id}"}
     safe = found.step
     with StopRequest() as stop:

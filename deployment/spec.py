@@ -174,6 +174,7 @@ def train_options(spec: TrainSpec, *, single_node: bool = True) -> dict[str, Any
         "memory": spec.memory_gib * 1024,
         "volumes": {spec.mount: volume},
         "secrets": [modal.Secret.from_name(name) for name in spec.secrets],
+        "env": {"SCRATCHBOOK_DATA": f"{spec.mount}/data", "HF_HOME": f"{spec.mount}/huggingface"},
         "timeout": int(spec.timeout_hours * 3600),
         "retries": modal.Retries(
             max_retries=spec.retries, initial_delay=10.0, backoff_coefficient=2.0, max_delay=60.0
