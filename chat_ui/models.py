@@ -5,7 +5,9 @@ The list is read from disk each time it is shown, so that a run that has just fi
 restart; a loaded model is shared by all chats, because generation keeps its state in a cache of its own and
 never on the model.
 
-Left out: adapters and downloads; writing checkpoints (`pretraining.checkpoints`).
+An adapter is a model too, under the name BASE+FOLDER (`finetuning.adapter_views`).
+
+Left out: downloads; writing checkpoints (`pretraining.checkpoints`).
 """
 
 from __future__ import annotations
