@@ -41,10 +41,10 @@ READ_BYTES = 1_000_000  # of a run's file in one go
 LINE_BYTES = 200_000  # a longer line is passed over, and said so
 RUN_JSON_BYTES = 4_000_000
 VERIFY_BYTES = 2_000_000_000  # a larger file's sum is not computed for a page
+VERIFY_FILES = 10_000  # in one folder
 STREAMS = 64  # followers of run files at once
-WORKERS = 2  # threads that look inside models and count tokens
 MODEL_SIZES = {  # the largest that a configuration may ask to be counted
-    "n_layer": 256,
+    "n_layer": 128,
     "n_head": 1_024,
     "n_embd": 65_536,
     "vocab_size": 4_000_000,

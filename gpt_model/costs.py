@@ -14,6 +14,9 @@ Notebook: 02 of this chapter.
 """
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,14 +41,33 @@ PARTS = {
 }
 
 
+_kept: ContextVar["dict[GPTConfig, GPT] | None"] = ContextVar("kept skeletons", default=None)
+
+
 def skeleton(config: GPTConfig) -> "GPT":
     """The model without memory for its weights: shapes and names only."""
     import torch
 
     from gpt_model.gpt import GPT
 
+    kept = _kept.get()
+    if kept is not None and config in kept:
+        return kept[config]
     with torch.device("meta"):
-        return GPT(config)
+        model = GPT(config)
+    if kept is not None:
+        kept[config] = model
+    return model
+
+
+@contextmanager
+def keeping_skeletons() -> Iterator[None]:
+    """Within this context a skeleton is built once for each configuration: a whole analysis asks twenty times."""
+    before = _kept.set({} if _kept.get() is None else _kept.get())  # one within another shares what there is
+    try:
+        yield
+    finally:
+        _kept.reset(before)
 
 
 def parameter_breakdown(config: GPTConfig) -> dict[str, int]:

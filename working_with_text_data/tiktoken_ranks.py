@@ -141,6 +141,18 @@ def published_ranks(name: str, folder: str | Path | None = None) -> dict[bytes, 
         raise UserError(str(error)) from None
 
 
+def at_hand(name: str) -> bool:
+    """Whether `load_tiktoken(name)` would find its file on this machine and need no network."""
+    from utils.downloads import data_root
+
+    encoding = _encoding(name)
+    return (
+        (data_root() / "tokenizers" / encoding.file).is_file()
+        or _in_tiktoken_cache(encoding.url, encoding.sha256) is not None
+        or (name == "gpt2" and _in_tiktoken_cache(*_GPT2_MERGES) is not None)
+    )
+
+
 def _encoding(name: str) -> Encoding:
     if name not in ENCODINGS:
         raise UserError(
