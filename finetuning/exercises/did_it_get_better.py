@@ -179,6 +179,7 @@ WINS = Exercise(
         (_outcomes("0011001"), _outcomes("0101011")),
         (_outcomes("10000"), _outcomes("00110")),
         (_outcomes("111"), _outcomes("111")),
+        (_outcomes("00010"), _outcomes("11101")),
     ],
     same=lambda a, b: _close(a, b),
 )
@@ -300,6 +301,7 @@ CLEAN = Exercise(
         (
             ["One two three four five.", "Six seven"],
             [
+                "one two three nil",
                 "Zero TWO three four!",
                 "five six seven eight",
                 "three two one",
