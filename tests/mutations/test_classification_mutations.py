@@ -77,7 +77,7 @@ def test_probabilities_in_the_order_of_lengths(monkeypatch):
 def weighted(losses_over):
     def forward(self, ids, *, targets=None):
         logits = self.head(self.dropout(self.features(ids)))
-        return Output(logits, losses_over(self, logits.float(), targets))
+        return Output(logits, None if targets is None else losses_over(self, logits.float(), targets))
 
     return forward
 
@@ -154,14 +154,19 @@ def test_batches_of_mixed_lengths(monkeypatch):
 
 
 def test_special_tokens_out_of_texts(monkeypatch):
-    """`encode` of everything a text spells: whoever writes a review could end the document."""
+    """Ids for whatever a text spells: whoever writes a review could end the document."""
     from working_with_text_data.byte_tokenizer import ByteTokenizer
 
-    monkeypatch.setattr(
-        ByteTokenizer,
-        "encode_ordinary",
-        lambda self, text: self.encode(text, allowed_special="all"),
-    )
+    real = ByteTokenizer.encode_ordinary
+
+    def spelled(self, text):
+        first, *others = text.split("<|eos|>")
+        ids = real(self, first)
+        for other in others:
+            ids += [self.special_tokens["<|eos|>"], *real(self, other)]
+        return ids
+
+    monkeypatch.setattr(ByteTokenizer, "encode_ordinary", spelled)
     with pytest.raises(AssertionError, match="LT4"):
         checks.check_cutting_keeps_what_it_says()
 
@@ -176,11 +181,15 @@ def test_a_split_by_position(monkeypatch, tmp_path):
     """Copies of a text on both sides: the test set has been seen."""
 
     def by_position(pool, fraction, seed, name, where):
-        cut = len(pool) - round(fraction * len(pool))
-        return pool[:cut], pool[cut:]
+        kept, held = [], []
+        for label in sorted({each.label for each in pool}):
+            mine = [each for each in pool if each.label == label]
+            cut = len(mine) - round(fraction * len(mine))
+            kept, held = kept + mine[:cut], held + mine[cut:]
+        return kept, held
 
     monkeypatch.setattr(data, "_share", by_position)
-    with pytest.raises(AssertionError, match=r"share|lost"):
+    with pytest.raises(AssertionError, match="share"):
         checks.check_no_text_judges_itself(tmp_path)
 
 
