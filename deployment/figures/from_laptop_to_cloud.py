@@ -89,13 +89,9 @@ def draw_prices(rows: Mapping[str, tuple[float, float]]) -> Figure:
     for number, (name, (hours, dollars)) in enumerate(rows.items()):
         ax.plot(hours, dollars, "o", ms=8, color=PALETTE[number % len(PALETTE)])
         ax.annotate(name, (hours, dollars), xytext=(7, 5), textcoords="offset points", fontsize=9)
-    hours = [h for h, _ in rows.values()]
-    dollars = [d for _, d in rows.values()]
+    across, up = zip(*rows.values())
     ax.set(
-        xscale="log",
-        yscale="log",
-        xlim=(min(hours) / 1.6, max(hours) * 3),
-        ylim=(min(dollars) / 2, max(dollars) * 2),
+        xscale="log", yscale="log", xlim=(min(across) / 1.6, max(across) * 3), ylim=(min(up) / 2, max(up) * 2)
     )
     ax.set(xlabel="hours", ylabel="US dollars")
     return fig

@@ -176,7 +176,7 @@ def test_a_sweep_is_one_job_a_combination_with_names_that_stay():
         (f"lr={a}", f"seed={b}") for a in ("1e-3", "3e-3") for b in "01"
     }
     one, _, said, _ = sent(run_id="s", arguments="minutes=60", sweep="seed=0,1,2")
-    assert len(one) == 3 and "3 jobs" in said[-1] and "$12.41" in said[-1], said
+    assert len(one) == 3 and "3 jobs" in said[3] and "$12.41" in said[3], said
 
 
 def test_several_machines_are_those_that_were_asked_for():
