@@ -24,11 +24,11 @@ from utils.errors import UserError
 # What each variant changes. Means of nats are smaller than sums, so `per_token` takes a larger beta.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "dpo": (),
-    "generator": ("source=generator",),
+    "both_sources": ("source=both",),
     "own_mistakes": ("source=model",),
     "ipo": ("objective=ipo",),
     "smoothed": ("label_smoothing=0.1",),
-    "per_token": ("per_token=true", "beta=1"),
+    "per_token": ("per_token=true", "beta=3"),
 }
 GOAL = 0.9
 OUT = Path(__file__).parents[1] / "results" / "preference.json"

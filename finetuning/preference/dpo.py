@@ -1,7 +1,7 @@
 """`python -m finetuning.preference.dpo ckpt=RUN`: teach an instruction-tuned model which answers are better.
 
     python -m finetuning.preference.dpo ckpt=last
-    python -m finetuning.preference.dpo ckpt=assets source=generator beta=0.3 epochs=2
+    python -m finetuning.preference.dpo ckpt=assets source=both beta=0.1 epochs=2
     python -m finetuning.preference.dpo ckpt=last data=my_pairs.jsonl tune=lora
     python -m finetuning.preference.dpo --resume last
 

@@ -28,7 +28,7 @@ class PreferenceConfig(TrainConfig):
     epochs: float | None = _key(None, "budget in passes over the pairs; 1 where no budget is given")
     batch_size: int = _key(16, "pairs in one forward pass, each of them two rows")
     objective: str = _key("dpo", "dpo or ipo")
-    lr: float = _key(1e-4, "peak learning rate")
+    lr: float = _key(3e-4, "peak learning rate")
     warmup: float = _key(0.1, "below 1: share of the budget; otherwise steps")
     weight_decay: float = _key(0.0, "on matrices only")
     eval_every: int = _key(50, "steps between evaluations; 0: only at the end")
@@ -39,7 +39,9 @@ class PreferenceConfig(TrainConfig):
     ckpt: str = _key("last", "the model to tune, itself the reference: last, a run, a folder, assets")
     data: str = _key("storyland", "storyland, or a file of {prompt, chosen, rejected} records")
     on_bad_line: str = _key("stop", "a record that is no preference: stop, or skip and count")
-    source: str = _key("both", "data=storyland: whose wrong answers: generator, model (its own), or both")
+    source: str = _key(
+        "generator", "data=storyland: whose wrong answers: generator, model (its own), or both"
+    )
     pairs: int = _key(2000, "data=storyland: pairs to learn from")
     temperature: float = _key(1.0, "source=model, both: of the answers that are drawn")
     held_out: int = _key(200, "pairs never trained on, to judge by; of a file: a twentieth, at most so many")
@@ -47,7 +49,7 @@ class PreferenceConfig(TrainConfig):
     drawn: int = _key(32, "held-out requests to draw answers to, for KL and lengths; 0: none")
     data_seed: int = _key(0, "of pairs, requests and drawn answers")
 
-    beta: float = _key(0.1, "how much a nat of distance from the reference is worth")
+    beta: float = _key(0.3, "how much a nat of distance from the reference is worth")
     label_smoothing: float = _key(0.0, "the share of pairs that is taken to be the wrong way round")
     per_token: bool = _key(False, "judge an answer by its mean log-probability; wants a larger beta")
     reference: str = _key("cached", "cached: asked once about each pair; online: a second model in memory")
