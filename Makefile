@@ -22,7 +22,7 @@ help:
 	@test -x $(BIN)/python || { echo "Building .venv with $(PYTHON) ..."; $(PYTHON) -m venv .venv; }
 	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install -q --index-url $(TORCH_INDEX) -c constraints.txt torch; fi
 	@echo "Installing the packages (1-3 minutes, once) ..."
-	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebooks,data,hf,classify,export,galore,track,chat,dev]' 2>&1 | grep -v "is ignored: it is neither" || true
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebooks,data,hf,classify,export,galore,track,chat,serve,cloud,dev]' 2>&1 | grep -v "is ignored: it is neither" || true
 	@$(BIN)/python -c "import importlib.util as u, sys; missing = [m for m in 'torch tiktoken datasets transformers onnxruntime chainlit pytest scratchbook'.split() if not u.find_spec(m)]; sys.exit(f'not installed: {missing}' if missing else 0)"
 	@touch .venv/installed
 

@@ -53,6 +53,7 @@ PACKAGES: dict[str, dict[str, str]] = {
     "galore": {"galore-torch": "galore_torch"},
     "track": {"wandb": "wandb", "tensorboard": "tensorboard"},
     "chat": {"chainlit": "chainlit"},
+    "serve": {"nicegui": "nicegui", "fastapi-offline": "fastapi_offline"},
     "cloud": {"modal": "modal"},
     "dev": {"pytest": "pytest", "hypothesis": "hypothesis", "ruff": "ruff", "mypy": "mypy"},
 }
