@@ -38,6 +38,7 @@ def mean_hidden_states(model: GPT, texts: Sequence[Sequence[int]]) -> Tensor:
             )
         if min(ids) < 0 or max(ids) >= config.vocab_size:
             raise UserError(f"text {i} holds an id that is not from 0 to {config.vocab_size - 1}")
+    last = f"blocks.{config.n_layer - 1}.resid_post"
     vectors = torch.empty(len(texts), config.n_embd)
     # Texts of like length side by side, so that little is padding.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -47,9 +48,9 @@ def mean_hidden_states(model: GPT, texts: Sequence[Sequence[int]]) -> Tensor:
         ids = torch.tensor([[*texts[i], *[0] * (longest - len(texts[i]))] for i in rows], device=model.device)
         lengths = torch.tensor([len(texts[i]) for i in rows], device=model.device)
         real = torch.arange(longest, device=model.device) < lengths[:, None]  # (rows, T)
-        with trace(model, ["final_norm"]) as store:
+        # The logits are not needed, so the norm before the head is taken here and the head sees one place only.
+        with trace(model, last) as store:
             model(ids, attention_mask=None if bool(real.all()) else real, last_only=True)
-        hidden = store["final_norm"]
-        hidden = hidden.float() * real[:, :, None]  # (rows, T, n_embd)
+        hidden = model.final_norm(store[last]).float() * real[:, :, None]  # (rows, T, n_embd)
         vectors[rows] = (hidden.sum(dim=1) / lengths[:, None]).cpu()
     return vectors

@@ -49,12 +49,14 @@ async def chat_events(
 
     for i in range(body.n):
         yield chunk(i, Delta(role="assistant", content=""))
-    async for piece in answer:
-        if piece.text or (body.logprobs and piece.token is not None):
-            logprobs = chat_logprobs([piece], tokenizer) if body.logprobs else None
-            yield chunk(piece.index, Delta(content=piece.text), logprobs=logprobs)
-        if piece.finish_reason is not None:
-            yield chunk(piece.index, Delta(), finish_reason=piece.finish_reason)
+    async for batch in answer.batches():
+        for index, pieces in _by_sample(batch).items():
+            text, reason = "".join(piece.text for piece in pieces), pieces[-1].finish_reason
+            logprobs = chat_logprobs(pieces, tokenizer) if body.logprobs else None
+            if text or (logprobs and logprobs.content):
+                yield chunk(index, Delta(content=text), logprobs=logprobs)
+            if reason is not None:
+                yield chunk(index, Delta(), finish_reason=reason)
     if body.stream_options and body.stream_options.include_usage:
         yield server_sent(ChatChunk(**head, choices=[], usage=usage([answer])))
 
@@ -64,21 +66,26 @@ async def completion_events(
 ) -> AsyncIterator[str]:
     for number, (answer, echo) in enumerate(zip(answers, echoes)):
         begun = [not echo.text] * body.n
-        async for piece in answer:
-            before, begins = ("", False) if begun[piece.index] else (echo.text, True)
-            begun[piece.index] = True
-            text = before + piece.text
-            if not text and piece.finish_reason is None and (body.logprobs is None or piece.token is None):
-                continue
-            choice = CompletionChoice(
-                index=number * body.n + piece.index,
-                text=text,
-                logprobs=completion_choice_logprobs(echo, [piece], tokenizer, body, begins=begins),
-                finish_reason=piece.finish_reason,
-            )
-            yield server_sent(Completion(**head, choices=[choice]))
+        async for batch in answer.batches():
+            for index, pieces in _by_sample(batch).items():
+                before, begins = ("", False) if begun[index] else (echo.text, True)
+                begun[index] = True
+                text, reason = before + "".join(piece.text for piece in pieces), pieces[-1].finish_reason
+                logprobs = completion_choice_logprobs(echo, pieces, tokenizer, body, begins=begins)
+                if text or reason is not None or (logprobs and logprobs.tokens):
+                    place = number * body.n + index
+                    choice = CompletionChoice(index=place, text=text, logprobs=logprobs, finish_reason=reason)
+                    yield server_sent(Completion(**head, choices=[choice]))
     if body.stream_options and body.stream_options.include_usage:
         yield server_sent(Completion(**head, choices=[], usage=usage(answers)))
+
+
+def _by_sample(batch: list[Piece]) -> dict[int, list[Piece]]:
+    """The pieces of each sample, in order: one chunk tells them all."""
+    found: dict[int, list[Piece]] = {}
+    for piece in batch:
+        found.setdefault(piece.index, []).append(piece)
+    return found
 
 
 def completion_choice_logprobs(

@@ -20,6 +20,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 COOKIE = "scratchbook"
+PATIENCE = 16  # a body of so many times its limit is still read to its end, to be answered
 OPEN = ("/health",)  # what a health check may ask without a password
 
 
@@ -71,8 +72,8 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         said = dict(scope["headers"]).get(b"content-length", b"0")
-        if not said.isdigit() or int(said) > self.limit:
-            await self._too_large(scope, send)
+        if not said.isdigit() or int(said[:19]) > self.limit:
+            await self._too_large(scope, receive, send)
             return
         size, started = 0, False
 
@@ -94,9 +95,15 @@ class BodyLimit:
         except _TooLarge:
             if started:
                 raise
-            await self._too_large(scope, send)
+            await self._too_large(scope, receive, send)
 
-    async def _too_large(self, scope: Any, send: Any) -> None:
+    async def _too_large(self, scope: Any, receive: Any, send: Any) -> None:
+        # A client that is still sending would never read the answer: what it sends is thrown away, up to a limit.
+        thrown, more = 0, True
+        while more and thrown < PATIENCE * self.limit:
+            message = await receive()
+            thrown += len(message.get("body", b""))
+            more = message.get("more_body", False)
         text = f"the body has more than {self.limit} bytes: send less"
         await _refuse(scope, send, 413, text, "body_too_large", [(b"connection", b"close")])
 

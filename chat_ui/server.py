@@ -37,7 +37,6 @@ from chat_ui.offline import StayLocal
 from chat_ui.password import BodyLimit, Password
 from chat_ui.service import Busy, Service
 from utils.errors import ScratchbookError, UserError, one_line
-from working_with_text_data.tokenizer import valid_unicode
 
 ROUTERS = ("chat_ui.openai_api", "chat_ui.api.tokenization", "chat_ui.api.transformer", "chat_ui.api.runs")
 
@@ -144,7 +143,7 @@ def _first_problem(error: RequestValidationError) -> tuple[str | None, str]:
     first = [each for each in problems if each["loc"][:2] == problems[0]["loc"][:2]]
     problem = max(first, key=lambda each: len(each["loc"]))
     place = [str(part)[:80] for part in problem["loc"] if part != "body" and not _is_a_kind(part)]
-    field = valid_unicode(".".join(place))[:200] or None
+    field = ".".join(place)[:200] or None
     said = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return field, f"{field} is not supported here: leave it out"
@@ -159,8 +158,8 @@ def _is_a_kind(part: Any) -> bool:
 
 
 def _line(text: object) -> str:
-    """A text as it may stand in an answer, which knows no half surrogate pairs."""
-    return valid_unicode(one_line(text))[:500]
+    """A text as it may stand in an answer."""
+    return one_line(text)[:500]
 
 
 def _docs() -> Callable[..., FastAPI]:

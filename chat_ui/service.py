@@ -297,13 +297,33 @@ class Answer:
         self._told += piece.finish_reason is not None
         return piece
 
+    async def batches(self) -> AsyncIterator[list[Piece]]:
+        """All pieces that are there, each time: one to read at leisure, many when the reader is slow.
+
+        A reader of single pieces that is slower than the engine never waits, so the event loop would serve nobody
+        else. Here others have their turn after each batch, and a batch costs little more than a piece.
+        """
+        async for piece in self:
+            pieces, failure = [piece], None
+            while (
+                failure is None and self._told < self.request.n and (self._ready or not self._queue.empty())
+            ):
+                try:
+                    pieces.append(await self.__anext__())
+                except RunFailure as error:
+                    failure = error
+            yield pieces
+            if failure is not None:
+                raise failure
+            await asyncio.sleep(0)
+
     # Called in the engine's thread --------------------------------------------------------------------
 
     def hear(self, event: Event) -> None:
         """Take one event of the engine: make text of it, and end the sample at a stop string."""
         sample = self._samples[event.sample]
         self._going -= event.finish_reason is not None
-        if event.error is not None:
+        if event.error is not None and not sample.ended:
             self._put(event.error)
         elif not sample.ended:
             pieces = sample.take(event)

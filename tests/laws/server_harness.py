@@ -22,9 +22,15 @@ MODEL = "tiny"
 
 
 def tiny(**shape: Any) -> SimpleNamespace:
-    """The tiny model in float64."""
+    """The tiny model in float64, with an attention so strong that a wrong key changes what is written."""
+    import torch
+
     loaded = chat_harness.tiny_model(**shape)
     loaded.model.double()
+    with torch.no_grad():
+        for block in loaded.model.blocks:
+            block.attn.qkv_proj.weight.mul_(20)
+            block.attn.out_proj.weight.mul_(20)
     return loaded
 
 
