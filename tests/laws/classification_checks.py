@@ -126,13 +126,13 @@ def check_the_loss_is_the_mean_over_texts(weights: tuple[float, ...] | None) -> 
     made.class_weights = made.class_weights.double()
     scale = torch.tensor(weights or (1.0, 1.0, 1.0), dtype=torch.float64)[labels]
     judged = float(made(ids, targets=labels).loss.detach())
-    assert math.isclose(judged, float(losses.mean()), rel_tol=1e-5), (
-        f"evaluated, the loss is {judged}, not {float(losses.mean())}: class weights are for training alone"
+    assert math.isclose(judged, float(losses.detach().mean()), rel_tol=1e-5), (
+        f"evaluated, the loss is {judged}, not {float(losses.detach().mean())}: class weights are for training alone"
     )
     made.train()
     learned = float(made(ids, targets=labels).loss.detach())
-    assert math.isclose(learned, float((losses * scale).mean()), rel_tol=1e-5), (
-        f"in training the loss is {learned}, not {float((losses * scale).mean())}"
+    assert math.isclose(learned, float((losses.detach() * scale).mean()), rel_tol=1e-5), (
+        f"in training the loss is {learned}, not {float((losses.detach() * scale).mean())}"
     )
     whole = gradients(made, [(ids, labels)], accumulate)
     pieces = [(batches.padded([row]), labels[i : i + 1]) for i, row in enumerate(rows)]
