@@ -51,9 +51,9 @@ def draw_overhead(
     ax.plot(*zip(*measured), "o", color="black", ms=5, label="simulated")
     ax.axvline(best, color="#555555", ls=":")
     ax.text(best * 1.06, 0.96, f"{best:.0f} s", transform=ax.get_xaxis_transform(), va="top", fontsize=9)
-    top = 3 * max(value for _, value in measured)
+    top = 1.5 * max(value for _, value in measured)
     ax.set(xscale="log", xlabel="seconds between two saves", ylabel="share of time lost", ylim=(0, top))
-    ax.legend(loc="upper center", fontsize=9)
+    ax.legend(loc="upper right", fontsize=9)
     return fig
 
 
@@ -112,9 +112,8 @@ def draw_phases(rows: Mapping[str, Mapping[str, float] | None]) -> Figure:
     for number, phase in enumerate(names):
         ax.barh(0, 0, color=PALETTE[number], label=phase)
     longest = max(sum(phases.values()) for phases in rows.values() if phases)
-    ax.set(xlim=(0, longest * 1.2), xlabel="seconds", yticks=range(len(rows)))
+    ax.set(xlim=(0, longest * 1.2), ylim=(len(rows) - 0.5, -0.5), xlabel="seconds", yticks=range(len(rows)))
     ax.set_yticklabels(list(rows))
-    ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     fig.legend(loc="outside upper right", ncols=len(names), fontsize=9)
     return fig
