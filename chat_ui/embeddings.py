@@ -45,12 +45,14 @@ def mean_hidden_states(model: GPT, texts: Sequence[Sequence[int]]) -> Tensor:
     for start in range(0, len(order), ROWS):
         rows = order[start : start + ROWS]
         longest = len(texts[rows[-1]])
-        ids = torch.tensor([[*texts[i], *[0] * (longest - len(texts[i]))] for i in rows], device=model.device)
+        batch = torch.tensor(
+            [[*texts[i], *[0] * (longest - len(texts[i]))] for i in rows], device=model.device
+        )
         lengths = torch.tensor([len(texts[i]) for i in rows], device=model.device)
         real = torch.arange(longest, device=model.device) < lengths[:, None]  # (rows, T)
         # The logits are not needed, so the norm before the head is taken here and the head sees one place only.
         with trace(model, last) as store:
-            model(ids, attention_mask=None if bool(real.all()) else real, last_only=True)
+            model(batch, attention_mask=None if bool(real.all()) else real, last_only=True)
         hidden = model.final_norm(store[last]).float() * real[:, :, None]  # (rows, T, n_embd)
         vectors[rows] = (hidden.sum(dim=1) / lengths[:, None]).cpu()
     return vectors

@@ -68,6 +68,7 @@ async def completion_events(
         begun = [not echo.text] * body.n
         async for batch in answer.batches():
             for index, pieces in _by_sample(batch).items():
+                reason: Any
                 before, begins = ("", False) if begun[index] else (echo.text, True)
                 begun[index] = True
                 text, reason = before + "".join(piece.text for piece in pieces), pieces[-1].finish_reason

@@ -27,7 +27,7 @@ class Piece(NamedTuple):
     end token or a stop string) or "length".
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method of this name is not used here
     text: str
     token: int | None = None
     logprob: float | None = None

@@ -81,7 +81,7 @@ def from_environment(environ: Mapping[str, str] = os.environ, **options: Any) ->
     if port is not None and not port.isdecimal():
         raise UserError(f"SCRATCHBOOK_PORT is {port!r}: give a number from 0 to 65535")
     cors = tuple(origin.strip() for origin in (said("CORS") or "").split(",") if origin.strip())
-    values = {
+    values: dict[str, Any] = {
         "host": said("HOST"),
         "port": None if port is None else int(port),
         "password": environ.get("SCRATCHBOOK_PASSWORD") or None,

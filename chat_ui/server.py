@@ -81,6 +81,7 @@ def create_app(options: Options | None = None, *, service: Service | None = None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await serving.ids()  # what this imports would make the first request wait
         try:
             yield
         finally:

@@ -72,7 +72,8 @@ def listening(app: Any) -> Iterator[str]:
     """Any ASGI app on a free port, in a thread."""
     import uvicorn
 
-    listener = socket.socket()
+    # The protocol by name: asyncio turns Nagle's waiting off only where it knows that this is TCP.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=3))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
