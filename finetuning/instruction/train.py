@@ -144,7 +144,7 @@ def load_examples(
         examples, report = make_examples(talks, tokenizer, block, **settings)
         judged = max(1, len(examples) // 20)
         asked = held_out_requests(config.held_out, seed=config.data_seed)
-        facts = {"source": STORYLAND, "examples": report.to_dict()}
+        facts: dict[str, Any] = {"source": STORYLAND, "examples": report.to_dict()}
         return examples[judged:], examples[:judged], [from_request(r) for r in asked], facts
     from finetuning.instruction.conversations import read_conversations, split_dialogues, without_overlap
 

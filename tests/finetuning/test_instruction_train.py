@@ -75,7 +75,7 @@ def test_every_way_of_learning_changes_only_what_it_names(tmp_path, base):
     ids=["lora", "qlora", "all"],
 )
 def test_a_stopped_run_goes_on_to_the_last_bit(tmp_path, base, words, capsys):
-    settings = ["requests=40", "held_out=0", "steps=6", "schedule=constant", *words]
+    settings = ["requests=40", "held_out=0", "steps=6", "schedule=constant", "warmup=0", *words]
     _, whole = run_with(tmp_path / "a", base, *settings)
     _, part = run_with(tmp_path / "b", base, *settings, "steps=3")
     code = train.main(["--resume", str(part.path), "steps=6", "--quiet"])
@@ -96,6 +96,7 @@ def test_a_resume_with_other_conversations_is_refused(tmp_path, base, talks):
     talks.write_text(talks.read_text().replace("number 7", "number seven"))
     with pytest.raises(UserError, match="began with other examples"):
         train.main(["--resume", str(run.path), "steps=3", "--quiet"])
+    (tmp_path / "x.yaml").write_text("steps: 3\n")
     with pytest.raises(UserError, match="leave --config out"):
         train.main(["--resume", str(run.path), "--config", str(tmp_path / "x.yaml"), "--quiet"])
 
