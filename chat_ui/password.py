@@ -75,12 +75,13 @@ class BodyLimit:
         if not said.isdigit() or int(said[:19]) > self.limit:
             await self._too_large(scope, receive, send)
             return
-        size, started = 0, False
+        size, started, more = 0, False, True
 
         async def counting() -> Any:
-            nonlocal size
+            nonlocal size, more
             message = await receive()
             size += len(message.get("body", b""))
+            more = message.get("more_body", False)
             if size > self.limit:  # no length was said (chunked): found while it is read
                 raise _TooLarge
             return message
@@ -95,11 +96,12 @@ class BodyLimit:
         except _TooLarge:
             if started:
                 raise
-            await self._too_large(scope, receive, send)
+            await self._too_large(scope, receive, send, more)
 
-    async def _too_large(self, scope: Any, receive: Any, send: Any) -> None:
+    async def _too_large(self, scope: Any, receive: Any, send: Any, more: bool = True) -> None:
         # A client that is still sending would never read the answer: what it sends is thrown away, up to a limit.
-        thrown, more = 0, True
+        # Behind the last part (`more` is false) there is nothing to wait for.
+        thrown = 0
         while more and thrown < PATIENCE * self.limit:
             message = await receive()
             thrown += len(message.get("body", b""))

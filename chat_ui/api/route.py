@@ -102,6 +102,8 @@ class LineRoute(APIRoute):
                 return problem(
                     next(code for kind, code in STATUS.items() if isinstance(error, kind)), str(error)
                 )
+            except OSError as error:  # a file that was deleted between two looks, a disk that fails
+                return problem(409, f"a file cannot be read now ({error.strerror or error}): ask again")
 
         return handle
 

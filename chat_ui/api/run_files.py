@@ -142,8 +142,9 @@ def read_lines(
         return Lines([], 0, False)
     with file:
         if after:
-            file.seek(after - 1)
-            if file.read(1) != b"\n":
+            inside = after <= os.fstat(file.fileno()).st_size  # far behind the end, seeking itself would fail
+            file.seek(after - 1 if inside else 0)
+            if not inside or file.read(1) != b"\n":
                 raise Replaced(f"{name} has no line that ends at byte {after}: start again from 0")
         data = _read(file, size)
         whole = data.rfind(b"\n") + 1

@@ -413,7 +413,7 @@ def check_schema(root: Path, examples: int = 6) -> None:
     with app_on(root) as app, TestClient(app, raise_server_exceptions=False) as client:
         schema = schemathesis.openapi.from_dict(app.openapi())
         operations = [result.ok() for result in schema.get_all_operations()]
-        assert len(operations) == 22, f"{len(operations)} operations are in the schema"
+        assert len(operations) == 25, f"{len(operations)} operations are in the schema"
 
         def ask_case(case: Any, known: bool) -> None:
             body = case.body if isinstance(case.body, dict | list | str | int | float) else None
