@@ -81,7 +81,7 @@ class Run:
         """
         from utils.device import hardware
 
-        run_id = run_id or _id_from_environment(stage)
+        run_id = _id_from_environment(stage) if run_id is None else run_id
         for what, name in (("stage", stage), ("run_id", run_id)):
             if name is not None and (not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\n')):
                 raise UserError(f"{what} is {name!r} but must be a plain folder name")
