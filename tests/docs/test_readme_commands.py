@@ -144,6 +144,20 @@ SMALL = {
     r"python -m gpt_model\.(analyze|lens|gpt(_gqa|_mla|_swa)?)( |$)": [],
     r"scratchbook bench": ["--help"],
     r"scratchbook doctor|python -m gpt_model\.(doctor|costs|sample --help)": [],
+    r"python -m deployment\.jobs": [
+        *TINY_MODEL,
+        "steps=2",
+        "minutes=null",
+        "max_documents=60",
+        "eval_every=0",
+    ],
+    r"python -m deployment\.export": ["capacity=64"],
+    r"python edge/run\.py": ["--tokens", "5"],
+    r"python -m finetuning\.evaluation\.compare": [
+        *("base=assets", "tuned=assets", "requests=17", "shots=1", "samples=3", "val_tokens=200"),
+        *("text=my_book.txt", "out=compared"),
+    ],
+    r"python -m finetuning\.benchmark": ["--help"],
     r"python -m pretraining\.evaluate": ["max_tokens=200"],
     r"python -m pretraining\.plot_curves": [],
     r"python -m working_with_text_data\.benchmark_(cleaning|pipeline)": ["--help"],
@@ -235,7 +249,10 @@ def check_plain(command: str, folder: Path) -> None:
         assert (ROOT / "tests/finetuning/test_demo_benchmark.py").exists()
         return
     words = [
-        w.replace("pretraining/configs", str(ROOT / "pretraining/configs")) for w in shlex.split(command)
+        w.replace("pretraining/configs", str(ROOT / "pretraining/configs")).replace(
+            "finetuning/recipes", str(ROOT / "finetuning/recipes")
+        )
+        for w in shlex.split(command)
     ]
     if "--help" in rule:
         words = words[: 3 if words[0] == "python" else 2]
