@@ -61,7 +61,7 @@ def test_a_study_that_cannot_be_is_refused(words, says, tmp_path):
 
 def test_a_foreign_file_is_refused_and_a_missing_one_is_not_measured(tmp_path):
     (tmp_path / "other.json").write_text('{"figures": {"race": 1}}')
-    with pytest.raises(UserError, match="no results file of the scaling study"):
+    with pytest.raises(UserError, match="no scaling study"):
         scaling_lines.read_study(tmp_path / "other.json")
     nothing = scaling_lines.read_study(tmp_path / "none.json")
     assert nothing["runs"] == [] and not nothing["complete"]
