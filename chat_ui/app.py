@@ -16,7 +16,9 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from chat_ui.here import FOLDER, history_file
@@ -29,6 +31,7 @@ from chainlit.server import app as web
 from chainlit.utils import utc_now
 
 from chat_ui import export, looking, room
+from chat_ui.model_ids import UnknownModel
 from chat_ui.offline import StayLocal
 from chat_ui.panel import panel
 from chat_ui.room import service
@@ -62,11 +65,17 @@ async def on_chat_start() -> None:
     await open_window(talk())
 
 
-async def open_window(state: Talk) -> None:
-    """Settings that fit the first model, and the panel that shows them."""
+async def open_window(state: Talk, values: dict | None = None) -> None:
+    """Settings that fit the first model, or those of `values` where they still can be had, and the panel."""
     try:
-        ref = await asyncio.to_thread(service().models.default)
-        loaded = await service().load(ref)
+        if values:
+            with suppress(ScratchbookError):
+                settings = from_panel(values)
+                _, loaded = await find(settings.model)
+                state.settings = settings
+                await show_panel(settings, loaded)
+                return
+        ref, loaded = await find("")
     except ScratchbookError as error:
         await cl.ErrorMessage(content=str(error)).send()
         return
@@ -76,6 +85,16 @@ async def open_window(state: Talk) -> None:
         max_new_tokens=max(1, loaded.model.config.block_size // 2),
     )
     await show_panel(state.settings, loaded)
+
+
+async def find(ref: str) -> tuple[str, Any]:
+    """A model of the list, loaded; "" is the first. A name from a page is looked up, never opened as a path."""
+    models = service().models
+    if not ref:
+        ref = await asyncio.to_thread(models.default)
+    elif ref not in [choice.ref for choice in await asyncio.to_thread(models.choices)]:
+        raise UnknownModel(f"there is no model {ref[:80]!r} here any more: choose another in the settings")
+    return ref, await service().load(ref)
 
 
 async def show_panel(settings: Settings, loaded: Any) -> None:
@@ -91,8 +110,7 @@ async def on_settings_update(values: dict) -> None:
     state = talk()
     try:
         settings = from_panel(values)
-        models = service().models
-        loaded = await service().load(settings.model or await asyncio.to_thread(models.default))
+        _, loaded = await find(settings.model)
     except ScratchbookError as error:
         await cl.ErrorMessage(content=f"{error} (the settings are as they were)").send()
         return
@@ -207,27 +225,32 @@ def _only(payload: dict[str, Any], *names: str) -> dict[str, Any]:
 
 # Conversations that are kept, where somebody named a file for them ---------------------------------------
 
-if history_file() is not None:
-    from chat_ui.history import History, restore
 
+def keep_history(file: Path) -> None:
+    """From now on conversations are kept in this file. Raises UserError where that cannot be."""
+    from chat_ui.history import History
+
+    history = History(file)
     # It signs who is who for the pages of this process; nobody has to know it after that.
     os.environ.setdefault("CHAINLIT_AUTH_SECRET", secrets.token_urlsafe(48))
+    cl.data_layer(lambda: history)
+    cl.header_auth_callback(reader)
+    cl.on_chat_resume(on_chat_resume)
 
-    @cl.data_layer
-    def history() -> History:
-        """The file in which conversations are kept."""
-        file = history_file()
-        assert file is not None
-        return History(file)
 
-    @cl.header_auth_callback
-    async def reader(headers: Any) -> cl.User:
-        """Who passed the door (`password`) is the one reader of this server; a history belongs to somebody."""
-        return cl.User(identifier="reader")
+async def reader(headers: Any) -> cl.User:
+    """Who passed the door (`password`) is the one reader of this server; a history belongs to somebody."""
+    return cl.User(identifier="reader")
 
-    @cl.on_chat_resume
-    async def on_chat_resume(thread: Any) -> None:
-        """An old conversation is opened again: the model sees it as it was."""
-        state = talk()
-        await open_window(state)
-        restore(state.conversation, thread)
+
+async def on_chat_resume(thread: Any) -> None:
+    """An old conversation is opened again: the model sees it as it was, with the settings of then if they still fit."""
+    from chat_ui.history import restore
+
+    state = talk()
+    await open_window(state, dict(cl.context.session.chat_settings or {}))
+    restore(state.conversation, thread)
+
+
+if (_file := history_file()) is not None:
+    keep_history(_file)

@@ -110,6 +110,7 @@ class History(BaseDataLayer):
         tags: list[str] | None = None,
     ) -> None:
         now = utc_now()
+        # Whoever begins a thread owns it: a later name in its place would be somebody who guessed the id.
         given = (
             None if name is None else " ".join(name.split())[:NAME_CHARACTERS] or "…",
             user_id,
@@ -119,7 +120,7 @@ class History(BaseDataLayer):
         await self._run(
             "INSERT INTO threads (id, name, user, metadata, tags, created, used) "
             "VALUES (?1, ?2, ?3, coalesce(?4, '{}'), coalesce(?5, '[]'), ?6, ?6) ON CONFLICT (id) DO UPDATE SET "
-            "name = coalesce(?2, name), user = coalesce(?3, user), metadata = coalesce(?4, metadata), "
+            "name = coalesce(?2, name), user = coalesce(user, ?3), metadata = coalesce(?4, metadata), "
             "tags = coalesce(?5, tags), used = ?6",
             thread_id, *given, now,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, HTTPException
@@ -27,8 +28,8 @@ ROOT_PATH = "CHAINLIT_ROOT_PATH"
 MISSING = "the chat needs Chainlit: pip install -c constraints.txt -e '.[chat]'"
 
 
-def mount_chat(app: FastAPI, service: Service, path: str = PATH) -> None:
-    """Serve the chat under `path`, on `service`."""
+def mount_chat(app: FastAPI, service: Service, history: Path | None = None, path: str = PATH) -> None:
+    """Serve the chat under `path`, on `service`; its conversations are kept in the file `history`, if there is one."""
     if find_spec("chainlit") is None:
 
         @app.get(path, include_in_schema=False)
@@ -40,6 +41,8 @@ def mount_chat(app: FastAPI, service: Service, path: str = PATH) -> None:
     os.environ[ROOT_PATH] = path
     from chainlit.server import app as web
 
-    import_module("chat_ui.app")  # its decorators register the callbacks
+    window = import_module("chat_ui.app")  # its decorators register the callbacks
+    if history is not None:
+        window.keep_history(history)
     room.use(service)
     app.mount(path, web)

@@ -18,7 +18,6 @@ Left out: sockets and options of the command line (`serve`); TLS.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -33,7 +32,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from chat_ui import api, here, limits, openai_api
+from chat_ui import api, limits, openai_api
 from chat_ui.model_ids import UnknownModel
 from chat_ui.mounting import mount_chat
 from chat_ui.offline import StayLocal
@@ -112,9 +111,7 @@ def create_app(options: Options | None = None, *, service: Service | None = None
     for kind in (ScratchbookError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refuse)
     if options.chat:
-        if options.history is not None:
-            os.environ[here.HISTORY_VARIABLE] = str(options.history)
-        mount_chat(app, serving)
+        mount_chat(app, serving, options.history)
     _doors(app, options)
     return app
 

@@ -93,7 +93,7 @@ class Talk:
 def talk() -> Talk:
     """The state of the chat window that this call belongs to."""
     state = cl.user_session.get("talk")
-    if state is None:
+    if not isinstance(state, Talk):  # nothing yet, or what is left of one in a history
         state = Talk()
         cl.user_session.set("talk", state)
     return state

@@ -35,7 +35,7 @@ def in_chat(tmp_path, conversation, **shape):
     loaded = tiny_model(**shape)
 
     async def talk():
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open()
             try:
                 return await conversation(window)
@@ -140,7 +140,7 @@ def test_a_new_message_ends_the_answer_before_it_and_keeps_the_order(tmp_path, p
     Engine(loaded, pause=0.01)
 
     async def run():
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open()
             return await talk(window)
 
@@ -186,7 +186,7 @@ def test_a_model_without_roles_continues_instead_of_chatting(tmp_path):
     loaded.tokenizer = ByteTokenizer()
 
     async def talk():
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open()
             initial = {
                 field["id"]: field["initial"] for e, d in window.events if e == "chat_settings" for field in d
@@ -207,7 +207,7 @@ def test_no_model_at_all_says_how_to_make_one(tmp_path):
     from chat_ui.models import Models
 
     async def talk():
-        with chat_on(tiny_model(), tmp_path):
+        async with chat_on(tiny_model(), tmp_path):
             app.shelf = lambda: Models(root=tmp_path, assets=tmp_path)
             window = await Window().open()
             await window.ask("hello")
