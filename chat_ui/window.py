@@ -72,7 +72,7 @@ class Talk:
     conversation: Conversation = field(default_factory=Conversation)
     settings: Settings = field(default_factory=Settings)
     records: OrderedDict[str, Record] = field(default_factory=OrderedDict)
-    pairs: dict[str, list[Record]] = field(default_factory=dict)  # answers side by side
+    pairs: dict[str, tuple[cl.Message, list[Record]]] = field(default_factory=dict)  # answers side by side
     writing: Writing | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one message is answered at a time
 
@@ -187,15 +187,20 @@ async def _two(
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
     finally:
-        state.pairs[reply.id] = records
+        state.pairs[reply.id] = reply, records
         columns.props = _columns(reply.id, records, done=True)
         await _close(state, reply, records[0], [columns])
     return reply, records[0]
 
 
 async def _close(state: Talk, reply: cl.Message, record: Record, elements: list[Any]) -> None:
-    """The message is complete: it belongs to the conversation, and what is known of it stands below."""
+    """The message is complete, and what it says belongs to the conversation."""
     state.conversation.answer(reply.id, record.text)
+    await _tell(state, reply, record, elements)
+
+
+async def _tell(state: Talk, reply: cl.Message, record: Record, elements: list[Any]) -> None:
+    """What is known of an answer goes with its message, below it, and into a history if one is kept."""
     state.remember(reply.id, record)
     reply.metadata = {"answer": record.text, "model": record.name, "seed": str(record.settings.seed)}
     reply.elements = [*elements, below(reply.id, record)]
@@ -204,13 +209,12 @@ async def _close(state: Talk, reply: cl.Message, record: Record, elements: list[
 
 async def keep(state: Talk, id: str, side: int) -> dict[str, Any]:
     """Go on from the other of two answers. A line under "error" where the conversation has gone on already."""
-    records = state.pairs.get(id)
-    if records is None or side not in (0, 1):
+    if id not in state.pairs or side not in (0, 1):
         return {"error": "these two answers are not kept any more"}
+    reply, records = state.pairs[id]
     if not state.conversation.replace(id, records[side].text):
         return {"error": "the conversation has gone on: edit your message to go back to it"}
-    state.remember(id, records[side])
-    await below(id, records[side]).send(for_id=id)
+    await _tell(state, reply, records[side], [])
     return {"kept": side}
 
 
