@@ -47,6 +47,15 @@ def test_the_newest_demo_comes_first_then_the_book_then_every_run(tmp_path):
     assert refs == [str(new.path), "assets", str(old.path), str(pretrained.path)]
 
 
+def test_an_adapter_is_told_from_a_whole_model_and_gpt2_comes_last(tmp_path, monkeypatch):
+    run = make_run(tmp_path, "instruct")
+    (run.path / "checkpoints" / "step_000001" / "adapter_config.json").write_text("{}")
+    monkeypatch.setattr("chat_ui.models.gpt2_here", lambda: ["gpt2", "gpt2-medium"])
+    choices = Models(root=tmp_path, assets=tmp_path / "none").choices()
+    assert [choice.ref for choice in choices] == [str(run.path), "gpt2", "gpt2-medium"]
+    assert choices[0].label.endswith("(adapter)") and "Hugging Face" in choices[1].label
+
+
 def test_a_run_that_finishes_later_is_offered_without_a_restart(tmp_path):
     models = Models(root=tmp_path, assets=tmp_path / "none")
     with pytest.raises(UserError, match="scratchbook demo"):

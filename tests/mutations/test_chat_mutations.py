@@ -189,7 +189,7 @@ def test_an_answer_that_is_still_in_the_prompt_is_caught(monkeypatch, tmp_path):
         return next(turn.id for turn in reversed(self.turns) if turn.message["role"] == "user")
 
     monkeypatch.setattr(Conversation, "again", again)
-    caught("no longer said", checks.check_written_again_is_asked_again, tmp_path)
+    caught("must be forgotten before it is asked again", checks.check_written_again_is_asked_again, tmp_path)
 
 
 def test_notes_and_titles_taken_for_answers_are_caught(monkeypatch, tmp_path):
