@@ -11,7 +11,9 @@ from chat_client import Client
 from server_harness import MODEL, listening, service_on, tiny
 
 pytest.importorskip("chainlit", reason="the chat extra is not installed: pip install -e '.[chat]'")
-aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install -e '.[dev]'")
+pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install -e '.[dev]'")
+
+import aiohttp
 
 from chat_ui import mounting, room
 from chat_ui.offline import POLICY

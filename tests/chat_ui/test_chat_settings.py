@@ -55,7 +55,7 @@ def test_a_mode_may_come_as_its_name_or_as_its_sentence(mode):
         ({"seed": float("nan")}, "seed is nan"),
         ({"min_p": 1.5}, "min_p is 1.5"),
         ({"repetition_penalty": 0}, "repetition_penalty is 0"),
-        ({"presence_penalty": 1e9}, "presence_penalty is 1e"),
+        ({"presence_penalty": 1e9}, "presence_penalty is 1000000000.0"),
         ({"frequency_penalty": "often"}, "frequency_penalty is 'often'"),
         ({"temperature": 10**400}, "temperature is 1000"),
         ({"template": "sonnet"}, "template is 'sonnet': choose one of as trained, alpaca"),
