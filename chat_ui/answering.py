@@ -17,10 +17,11 @@ from typing import Any
 from chat_ui import limits
 from chat_ui.conversation import Conversation, Fitted, fit
 from chat_ui.service import Answer, Service
-from chat_ui.settings import AS_TRAINED, MAX_SEED, Settings
+from chat_ui.settings import AS_TRAINED, Settings
 from finetuning.templates import Message, has_roles, stop_ids, stop_texts, template_of
 from utils.errors import UserError
 
+NEW_SEEDS = 1_000_000_000
 ALTERNATIVES = 5  # other tokens that are remembered with each one
 
 
@@ -78,8 +79,8 @@ def template_for(settings: Settings, loaded: Any) -> str:
 
 
 def with_seed(settings: Settings) -> Settings:
-    """The settings with a seed: their own, or a new one, which nobody can guess."""
-    return settings if settings.seed is not None else replace(settings, seed=secrets.randbelow(MAX_SEED))
+    """The settings with a seed: their own, or a new one, short enough to be read and typed."""
+    return settings if settings.seed is not None else replace(settings, seed=secrets.randbelow(NEW_SEEDS))
 
 
 def ask(service: Service, ref: str, prompt: Prompt, settings: Settings) -> Answer:

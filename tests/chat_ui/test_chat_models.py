@@ -71,6 +71,14 @@ def test_what_was_asked_for_is_the_default(tmp_path):
     assert models.choices()[0].label == "folder (--ckpt)"
 
 
+def test_a_model_that_is_named_twice_is_offered_once(tmp_path):
+    book = tmp_path / "assets"
+    book.mkdir()
+    (book / "model.safetensors").write_bytes(b"x")
+    choices = Models(first="assets", root=tmp_path / "runs", assets=book).choices()
+    assert [(choice.ref, choice.label) for choice in choices] == [("assets", "assets (--ckpt)")]
+
+
 def test_two_chats_that_open_at_once_load_one_model(tmp_path):
     loader = Loader(delay=0.05)
     models = Models(root=tmp_path, load=loader)

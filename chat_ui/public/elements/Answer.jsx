@@ -13,7 +13,7 @@ function ask(name, payload) {
   );
 }
 
-const percent = (p) => (p >= 0.9995 ? "100 %" : p >= 0.1 ? (100 * p).toFixed(0) + " %" : (100 * p).toPrecision(2) + " %");
+const percent = (p) => (p >= 0.9995 ? "100 %" : p >= 0.1 ? (100 * p).toFixed(0) + " %" : p >= 0.001 ? (100 * p).toPrecision(2) + " %" : "< 0.1 %");
 // A token is the warmer the less the model expected it: 0 at certainty, full at 5 nats (0.7 %).
 const warmth = (p) => Math.min(1, -Math.log(Math.max(p, 1e-9)) / 5);
 
