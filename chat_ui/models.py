@@ -84,7 +84,9 @@ class Models:
         rest = [_choice(run) for run in runs if run.stage != "demo"]
         gpt2 = [Choice(name, f"{name} (Hugging Face's cache)") for name in gpt2_here()]
         every = [*named, *self._adapters(), *demo[:1], *book, *demo[1:], *rest, *gpt2]
-        return list({choice.ref: choice for choice in reversed(every)}.values())[::-1]  # each once, at its first place
+        return list({choice.ref: choice for choice in reversed(every)}.values())[
+            ::-1
+        ]  # each once, at its first place
 
     def _adapters(self) -> list[Choice]:
         """Where `--ckpt BASE+FOLDER` named an adapter: the base, and the adapters beside that one."""
