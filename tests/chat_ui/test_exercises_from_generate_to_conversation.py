@@ -4,7 +4,7 @@ import pytest
 
 from chat_ui.conversation import fit
 from chat_ui.exercises.from_generate_to_conversation import FIRST, PROMPT, SPECIAL, STREAM, TALKS, words
-from utils.exercises import check, solution
+from utils.exercises import check, load_answer
 
 
 def test_a_prompt_in_one_expression_passes():
@@ -39,7 +39,7 @@ def test_the_prompt_of_the_exercise_is_the_templates():
     tokenizer = role_tokenizer()
     for talk in TALKS:
         messages = [{"role": role, "content": text} for role, text in talk]
-        ours = solution(PROMPT)(talk, words, tokenizer.special_tokens)
+        ours = load_answer(PROMPT.solution, PROMPT.function)(talk, words, tokenizer.special_tokens)
         assert ours == render(messages, tokenizer, add_generation_prompt=True).ids
     assert set(SPECIAL) <= set(tokenizer.special_tokens)
 
@@ -77,7 +77,7 @@ def test_the_cut_of_the_exercise_is_the_chats():
         fitted = fit(conversation(("system", "be"), *said), tokenizer, block_size=context, max_new_tokens=20)
         lengths = [len(text) + 2 for _, text in said]
         # The marker that invites the answer takes a place as well.
-        assert solution(FIRST)(lengths, 4 + 1, context, 20) == fitted.left_out
+        assert load_answer(FIRST.solution, FIRST.function)(lengths, 4 + 1, context, 20) == fitted.left_out
 
 
 def test_letter_by_letter_passes():
