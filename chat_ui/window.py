@@ -238,7 +238,7 @@ async def note(text: str) -> None:
     await cl.Message(content=text, type="system_message").send()
 
 
-def below(id: str, record: Record) -> cl.CustomElement:
+def below(id: str, record: Record) -> Any:
     """What stands below an answer: facts, and buttons to look inside."""
     props = {"id": id, "facts": record.facts()}
     # One for each message, so that it can be replaced.

@@ -9,11 +9,9 @@ from utils.exercises import check, load_answer
 
 def test_a_prompt_in_one_expression_passes():
     def prompt_of(messages, encode, special):
-        turns = [
-            [special["<|" + role + "|>"]] + encode(text) + [special["<|endoftext|>"]]
-            for role, text in messages
-        ]
-        return sum(turns, []) + [special["<|assistant|>"]]
+        end = special["<|endoftext|>"]
+        turns = ([special["<|" + role + "|>"], *encode(text), end] for role, text in messages)
+        return [*chain.from_iterable(turns), special["<|assistant|>"]]
 
     assert check(PROMPT, prompt_of)
 
