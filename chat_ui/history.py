@@ -6,8 +6,9 @@ A window is forgotten when it is closed; with a history its threads stand in the
 goes on where it was: the model sees the same words. What is kept is words and settings, not keys or probabilities.
 
 Every statement has places for its values (`?`), so that no text and no id from a page can become SQL; a thread is
-given only to the user who began it (Chainlit asks `get_thread_author` before every route). A connection lives for one
-call, in a thread, so that the event loop never waits for a disk; SQLite's write-ahead log lets readers go on meanwhile.
+given only to the user who began it (Chainlit asks `get_thread_author` before every route). One worker thread does all,
+in the order in which it was asked for: the event loop never waits for a disk, and no older state of a message can
+overwrite a newer one. A connection lives for one call.
 
 Left out: files (uploads are off), pictures below an answer, more than one user (`app`).
 """
@@ -20,6 +21,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,8 @@ class History(BaseDataLayer):
 
     def __init__(self, file: Path) -> None:
         self.file = Path(file)
+        # One worker: Chainlit writes from tasks that nobody waits for, and the newest state must be the last.
+        self._worker = ThreadPoolExecutor(1, "scratchbook-history")
         try:
             with closing(self._connect()) as database, database:
                 database.executescript(TABLES)
@@ -75,12 +79,19 @@ class History(BaseDataLayer):
 
     async def _run(self, statement: str, *values: Any) -> list[sqlite3.Row]:
         """One statement in one transaction; its rows."""
+        return await self._in_turn((statement, values))
+
+    async def _in_turn(self, *statements: tuple[str, tuple[Any, ...]]) -> list[sqlite3.Row]:
+        """Statements in one transaction, after all that was asked for before; the rows of the last."""
 
         def work() -> list[sqlite3.Row]:
+            rows: list[sqlite3.Row] = []
             with closing(self._connect()) as database, database:
-                return database.execute(statement, values).fetchall()
+                for statement, values in statements:
+                    rows = database.execute(statement, values).fetchall()
+            return rows
 
-        return await asyncio.to_thread(work)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     # Users --------------------------------------------------------------------------------------------
 
@@ -109,21 +120,7 @@ class History(BaseDataLayer):
         metadata: dict | None = None,
         tags: list[str] | None = None,
     ) -> None:
-        now = utc_now()
-        # Whoever begins a thread owns it: a later name in its place would be somebody who guessed the id.
-        given = (
-            None if name is None else " ".join(name.split())[:NAME_CHARACTERS] or "…",
-            user_id,
-            None if metadata is None else json.dumps(metadata),
-            None if tags is None else json.dumps(tags),
-        )
-        await self._run(
-            "INSERT INTO threads (id, name, user, metadata, tags, created, used) "
-            "VALUES (?1, ?2, ?3, coalesce(?4, '{}'), coalesce(?5, '[]'), ?6, ?6) ON CONFLICT (id) DO UPDATE SET "
-            "name = coalesce(?2, name), user = coalesce(user, ?3), metadata = coalesce(?4, metadata), "
-            "tags = coalesce(?5, tags), used = ?6",
-            thread_id, *given, now,
-        )  # fmt: skip
+        await self._in_turn(_update(thread_id, name, user_id, metadata, tags))
 
     async def get_thread_author(self, thread_id: str) -> str:
         rows = await self._run(
@@ -195,14 +192,16 @@ class History(BaseDataLayer):
         """Put a step into its thread, or in the place of an earlier state of itself."""
         if "message" not in str(step.get("type")):  # Chainlit's own record of a call: nothing was said
             return
-        await self.update_thread(step["threadId"])
         created = step.get("createdAt") or utc_now()
-        await self._run(
-            "INSERT INTO steps VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET text = excluded.text, value = excluded.value",
-            step["id"], step["threadId"], created, str(step.get("output") or ""),
-            json.dumps({**step, "createdAt": created, "streaming": False}),
-        )  # fmt: skip
+        value = json.dumps({**step, "createdAt": created, "streaming": False})
+        await self._in_turn(
+            _update(step["threadId"]),
+            (
+                "INSERT INTO steps VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET text = excluded.text, value = excluded.value",
+                (step["id"], step["threadId"], created, str(step.get("output") or ""), value),
+            ),
+        )
 
     async def get_favorite_steps(self, user_id: str) -> list[Any]:
         return []
@@ -236,7 +235,34 @@ class History(BaseDataLayer):
         return ""
 
     async def close(self) -> None:
-        return None
+        self._worker.shutdown(wait=False)
+
+
+def _update(
+    thread: str,
+    name: str | None = None,
+    user: str | None = None,
+    metadata: dict | None = None,
+    tags: list[str] | None = None,
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement that begins a thread or changes it; what is None stays as it is.
+
+    Whoever begins a thread owns it: a later name in its place would be somebody who guessed the id.
+    """
+    return (
+        "INSERT INTO threads (id, name, user, metadata, tags, created, used) "
+        "VALUES (?1, ?2, ?3, coalesce(?4, '{}'), coalesce(?5, '[]'), ?6, ?6) ON CONFLICT (id) DO UPDATE SET "
+        "name = coalesce(?2, name), user = coalesce(user, ?3), metadata = coalesce(?4, metadata), "
+        "tags = coalesce(?5, tags), used = ?6",
+        (
+            thread,
+            None if name is None else " ".join(name.split())[:NAME_CHARACTERS] or "…",
+            user,
+            None if metadata is None else json.dumps(metadata),
+            None if tags is None else json.dumps(tags),
+            utc_now(),
+        ),
+    )
 
 
 def restore(conversation: Conversation, thread: Any) -> None:

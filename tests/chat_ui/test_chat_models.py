@@ -111,7 +111,9 @@ def test_a_run_that_saved_again_is_loaded_again(tmp_path):
 
 def test_weights_without_a_tokenizer_are_one_clear_line(tmp_path):
     def load(ref, *, device):
-        return SimpleNamespace(tokenizer=None, model=None, path=tmp_path, config=SimpleNamespace(vocab_size=9))
+        return SimpleNamespace(
+            tokenizer=None, model=None, path=tmp_path, config=SimpleNamespace(vocab_size=9)
+        )
 
     with pytest.raises(UserError, match=r"no tokenizer\.json"):
         Models(root=tmp_path, load=load).get("x")

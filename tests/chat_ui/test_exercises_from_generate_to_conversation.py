@@ -1,5 +1,7 @@
 """The exercises of notebook chat_ui/01: other right answers pass, new kinds of wrong ones are caught."""
 
+from itertools import chain
+
 import pytest
 
 from chat_ui.conversation import fit

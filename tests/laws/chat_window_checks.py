@@ -102,7 +102,11 @@ def check_a_warm_conversation_is_a_cold_one(tmp_path: Path) -> None:
             hook = loaded.model.register_forward_pre_hook(lambda _, given: read.append(given[0].numel()))
             other = await Window().open(seed="3", temperature=1.0, top_k=0.0, top_p=1.0, max_new_tokens=20)
             texts = []
-            for one, two in (("hello there", "what is it?"), ("and then?", "why?"), ("is that all?", "and I?")):
+            for one, two in (
+                ("hello there", "what is it?"),
+                ("and then?", "why?"),
+                ("is that all?", "and I?"),
+            ):
                 texts += [await window.ask(one), await other.ask(two)]
             hook.remove()
             await window.close()
