@@ -2,6 +2,8 @@
 
 import base64
 import contextlib
+import hashlib
+import re
 import shutil
 import struct
 import subprocess
@@ -140,11 +142,26 @@ def test_a_short_token_is_refused():
         serve_workspace(WorkspaceSpec(), "secret", forward=Tunnels(), commands={})
 
 
-def test_the_image_fetches_one_version_and_checks_it_where_a_sum_is_known(monkeypatch):
-    assert any(workspace.CODE_VERSION in line for line in workspace.image_commands())
-    monkeypatch.setattr(workspace, "CODE_SHA256", "ab" * 32)
-    lines = workspace.image_commands()
-    assert "sha256sum --check" in lines[1] and "dpkg" in lines[2], "checked before it is installed"
+def test_the_image_fetches_one_version_and_checks_it_before_it_is_unpacked():
+    fetch, check, unpack, _ = workspace.image_commands()
+    file = re.search(r"-o (\S+)", fetch)[1]
+    assert f"/v{workspace.CODE_VERSION}/" in fetch and fetch.startswith("curl -f"), (
+        "an error page is no program"
+    )
+    assert re.fullmatch(rf"echo '[0-9a-f]{{64}}  {re.escape(file)}' \| sha256sum --check", check), check
+    assert unpack.startswith(f"tar -xzf {file} ") and workspace.code_command(WorkspaceSpec())[0] in unpack
+
+
+def test_a_download_that_is_another_file_ends_the_build(tmp_path, monkeypatch):
+    """The line itself, on a file of this machine: the right sum passes, and one byte more does not."""
+    file = tmp_path / "download"
+    file.write_bytes(b"a program")
+    monkeypatch.setattr(workspace, "CODE_SHA256", hashlib.sha256(b"a program").hexdigest())
+    fetch, check, *_ = workspace.image_commands()
+    line = check.replace(re.search(r"-o (\S+)", fetch)[1], str(file))
+    assert subprocess.run(["sh", "-c", line], capture_output=True).returncode == 0
+    file.write_bytes(b"a program.")
+    assert subprocess.run(["sh", "-c", line], capture_output=True).returncode != 0
 
 
 def test_a_server_without_a_password_is_not_deployed(tmp_path):
