@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
@@ -28,12 +27,14 @@ os.environ.setdefault("CHAINLIT_APP_ROOT", str(FOLDER))
 import chainlit as cl
 from chainlit.chat_context import chat_contexts
 from chainlit.server import app as web
+from chainlit.server import sio
 from chainlit.utils import utc_now
 
-from chat_ui import export, looking, room
+from chat_ui import export, limits, looking, room
 from chat_ui.model_ids import UnknownModel
 from chat_ui.offline import StayLocal
 from chat_ui.panel import panel
+from chat_ui.reader import Introduced, prepare, reader
 from chat_ui.room import service
 from chat_ui.settings import AS_TRAINED, Settings, from_panel
 from chat_ui.window import Talk, keep, note, respond, talk, write_again
@@ -51,6 +52,8 @@ STARTERS = {
 
 if web.middleware_stack is None:  # the server is not running yet: under `--watch` this file is read again
     web.add_middleware(StayLocal)
+# Above a million bytes Socket.IO would close the connection without a word, and the page would wait for ever.
+sio.eio.max_http_buffer_size = limits.MESSAGE_BYTES
 
 
 @cl.set_starters
@@ -231,16 +234,12 @@ def keep_history(file: Path) -> None:
     from chat_ui.history import History
 
     history = History(file)
-    # It signs who is who for the pages of this process; nobody has to know it after that.
-    os.environ.setdefault("CHAINLIT_AUTH_SECRET", secrets.token_urlsafe(48))
+    prepare()
     cl.data_layer(lambda: history)
     cl.header_auth_callback(reader)
     cl.on_chat_resume(on_chat_resume)
-
-
-async def reader(headers: Any) -> cl.User:
-    """Who passed the door (`password`) is the one reader of this server; a history belongs to somebody."""
-    return cl.User(identifier="reader")
+    if web.middleware_stack is None:
+        web.add_middleware(Introduced)
 
 
 async def on_chat_resume(thread: Any) -> None:

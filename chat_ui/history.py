@@ -36,6 +36,7 @@ from chainlit.types import Feedback, PageInfo, PaginatedResponse, Pagination, Th
 from chainlit.user import PersistedUser, User
 from chainlit.utils import utc_now
 
+from chat_ui import limits
 from chat_ui.conversation import Conversation
 from utils.errors import UserError
 
@@ -192,8 +193,11 @@ class History(BaseDataLayer):
         """Put a step into its thread, or in the place of an earlier state of itself."""
         if "message" not in str(step.get("type")):  # Chainlit's own record of a call: nothing was said
             return
+        if len(str(step.get("output") or "")) > limits.PROMPT_CHARACTERS:  # refused: no model has read it
+            return
         created = step.get("createdAt") or utc_now()
-        value = json.dumps({**step, "createdAt": created, "streaming": False})
+        # The page hangs an answer below Chainlit's record of the call, which is not kept, and would not show it.
+        value = json.dumps({**step, "createdAt": created, "parentId": None, "streaming": False})
         await self._in_turn(
             _update(step["threadId"]),
             (

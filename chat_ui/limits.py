@@ -8,6 +8,7 @@ a 4xx that names the value and the limit.
 from __future__ import annotations
 
 BODY_BYTES = 2_000_000  # of one request; more is refused while it is read (413)
+MESSAGE_BYTES = 15_000_000  # of what a chat window sends at once; the reason why it is refused must reach it
 PROMPT_CHARACTERS = 200_000  # of a prompt, or of all messages of a conversation together
 MESSAGES = 1_000  # of a conversation
 PROMPTS = 32  # texts of one completion

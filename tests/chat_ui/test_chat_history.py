@@ -12,6 +12,7 @@ pytest.importorskip("chainlit", reason="the chat extra is not installed: pip ins
 from chainlit.types import Feedback, Pagination, ThreadFilter
 from chainlit.user import User
 
+from chat_ui import limits
 from chat_ui.conversation import Conversation
 from chat_ui.history import History, restore
 from utils.errors import UserError
@@ -50,16 +51,28 @@ def test_a_thread_comes_back_in_its_order_in_another_process(tmp_path):
         await history.update_thread("t", name="hello\n  there", user_id=user.id)
         await history.store(step("a", "hello", at="1"))
         await history.store(step("b", "hal", type="assistant_message", at="2", streaming=True))
-        await history.store(step("b", "hallo", type="assistant_message", at="2"))
+        await history.store(step("b", "hallo", type="assistant_message", at="2", parentId="r"))
         await history.store({"id": "r", "threadId": "t", "type": "run", "output": ""})
         await history.update_thread("t", metadata={"chat_settings": {"seed": "1"}})
         thread = await History(history.file).get_thread("t")
         assert [s["output"] for s in thread["steps"]] == ["hello", "hallo"]
+        assert {s["parentId"] for s in thread["steps"]} == {None}, (
+            "its parent is not kept, so no page shows it"
+        )
         assert thread["name"] == "hello there" and thread["userIdentifier"] == "reader"
         assert thread["metadata"] == {"chat_settings": {"seed": "1"}}
         assert await history.get_thread_author("t") == "reader"
 
     run(tmp_path, work)
+
+
+def test_what_was_refused_for_its_length_is_not_kept(tmp_path):
+    async def work(history, user):
+        await history.store(step("a", "hello", at="1"))
+        await history.store(step("b", "x" * (limits.PROMPT_CHARACTERS + 1), at="2"))
+        return [s["output"] for s in (await history.get_thread("t"))["steps"]]
+
+    assert run(tmp_path, work) == ["hello"]
 
 
 def test_pages_search_and_deletion(tmp_path):

@@ -149,3 +149,24 @@ def test_sixteen_people_at_once_all_get_their_answers(server):
     texts = asyncio.run(talk())
     assert [len(text) for text in texts] == [40] * 16
     assert len(set(texts)) == 16, "two of them drew with the same luck"
+
+
+def test_ten_megabytes_are_refused_in_a_line_that_reaches_the_window(server):
+    """Socket.IO's own limit would close the connection instead, and the page would never say why."""
+
+    async def talk():
+        client = await Client(server.url).open(max_new_tokens=3)
+        said, lost = [], []
+        client.io.on("new_message", lambda step: said.append(step["output"]) if step.get("isError") else None)
+        client.io.on("disconnect", lambda *reason: lost.append(reason))
+        await client.say("x" * 10_000_000)
+        await client.until_done()
+        assert not lost, "the window lost its connection"
+        await client.say("hello")
+        text = await client.until_done()
+        await client.io.disconnect()
+        return said, text
+
+    said, text = asyncio.run(talk())
+    assert said == ["the message has 10,000,000 characters, and at most 200,000 are read: shorten it"]
+    assert len(text) == 3

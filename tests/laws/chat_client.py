@@ -13,7 +13,8 @@ class Client:
         import socketio
 
         self.url, self.path = url, path
-        self.io = socketio.AsyncClient()
+        # A browser takes messages of any length; this client would hang up above four million bytes.
+        self.io = socketio.AsyncClient(websocket_extra_options={"max_msg_size": 0})
         self.pieces: list[str] = []
         self.closed: list[dict] = []
         self.settings: list = []
