@@ -57,6 +57,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "nf4": ("finetuning.benchmark_nf4", "four bits a weight: bytes, error, perplexity"),
     "classification": ("finetuning.classification.benchmark", "a fine-tuned classifier beside its baselines"),
     "preference": ("finetuning.preference.benchmark", "DPO: preference accuracy and what it costs"),
+    "server": ("chat_ui.benchmark", "sixteen chats at once: waits, /health, memory afterwards"),
     "demo": ("finetuning.demo.benchmark", "the demo's curve against training minutes, and on real books"),
 }
 
