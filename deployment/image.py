@@ -76,11 +76,15 @@ def pins(extras: Sequence[str] = (), root: Path | None = None) -> list[str]:
 
 
 def left_out(path: Path) -> bool:
-    """Files of a chapter that no container needs: compiled code, notebooks and their pictures, chat leavings."""
+    """Files of a chapter that no container needs: compiled code, notebooks and their pictures, chat leavings.
+
+    The chat's own settings lie beside its leavings: without them Chainlit has its defaults, uploads among them.
+    """
     parts = set(path.parts)
-    return bool(parts & {"__pycache__", ".files", ".chainlit", "exercises", "figures"}) or path.suffix in (
-        ".pyc",
-        ".ipynb",
+    return (
+        bool(parts & {"__pycache__", ".files", "exercises", "figures"})
+        or {".chainlit", "translations"} <= parts
+        or path.suffix in (".pyc", ".ipynb")
     )
 
 

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -186,6 +187,17 @@ def test_the_served_app_is_the_books_own_and_asks_for_the_password(tmp_path):
         assert client.get("/v1/models").status_code == 401
         right = {"Authorization": "Bearer a long password"}
         assert "assets" in [row["id"] for row in client.get("/v1/models", headers=right).json()["data"]]
+
+
+def test_the_served_chat_has_its_own_settings_and_looks(tmp_path):
+    """Where they are missing Chainlit writes its defaults: uploads on, another name, fonts from elsewhere."""
+    from deployment.image import files, left_out
+
+    inside = {path.as_posix() for path in files() if path.parts[0] == "chat_ui"}
+    assert {"chat_ui/.chainlit/config.toml", "chat_ui/public/theme.json", "chat_ui/chainlit.md"} <= inside
+    assert not any("translations" in name or ".files" in name for name in inside), "Chainlit's own leavings"
+    # As the provider asks, with paths from the chapter's own folder.
+    assert not left_out(Path(".chainlit/config.toml")) and left_out(Path(".chainlit/translations/de.json"))
 
 
 def test_what_is_in_a_snapshot_has_no_thread(tmp_path):
