@@ -13,6 +13,18 @@ FOLDER = Path(__file__).resolve().parent
 HISTORY_VARIABLE = "SCRATCHBOOK_CHAT_HISTORY"  # a file: conversations are kept there
 
 
+def read_env_file() -> None:
+    """Take settings from `.env` in the folder a command is typed in; what the environment says already wins.
+
+    Chainlit reads that file, too, but late: a history named there would be kept, and a password not be asked for.
+    """
+    try:
+        from dotenv import load_dotenv  # it comes with Chainlit
+    except ImportError:
+        return
+    load_dotenv(Path.cwd() / ".env")
+
+
 def history_file() -> Path | None:
     """Where conversations are kept, if they are."""
     said = os.environ.get(HISTORY_VARIABLE)

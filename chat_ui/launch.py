@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 
 from chat_ui.here import FOLDER as HERE
-from chat_ui.here import HISTORY_VARIABLE
+from chat_ui.here import HISTORY_VARIABLE, read_env_file
 from utils.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -30,6 +30,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def main(argv: list[str] | None = None) -> int:
     """Serve the chat until Ctrl-C. Raises UserError for a taken port, no model, or a damaged one."""
     options = _parser().parse_args(argv)
+    read_env_file()
     password = options.password or os.environ.get("SCRATCHBOOK_PASSWORD") or None
     from chat_ui.serve import ServeConfig
 

@@ -3,9 +3,9 @@
     scratchbook serve [--ckpt REF] [--host 127.0.0.1] [--port 8000] [--password WORD] [--expose]
                       [--history FILE]
 
-Each option can also stand in the environment (SCRATCHBOOK_HOST, _PORT, _PASSWORD, _CORS, _LOG_LEVEL, _CKPT, _RUNS,
-_CHAT_HISTORY; HF_TOKEN is read where something is fetched from Hugging Face), which is how a container and `uvicorn
-chat_ui.server:app` are told. The command line wins.
+Each option can also stand in the environment, or in a file `.env` where the command is typed (SCRATCHBOOK_HOST, _PORT,
+_PASSWORD, _CORS, _LOG_LEVEL, _CKPT, _RUNS, _CHAT_HISTORY; HF_TOKEN is read where something is fetched from Hugging
+Face), which is how a container and `uvicorn chat_ui.server:app` are told. The command line wins, then the environment.
 
 The port is bound before anything slow is loaded. Another host than this machine's own is refused without a password,
 unless `--expose` says that this is meant: whoever reaches the port can use the models and read every run.
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chat_ui.here import read_env_file
 from chat_ui.launch import LOOPBACK, listen
 from utils.errors import UserError
 
@@ -103,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until Ctrl-C. Raises UserError for a taken port, a wrong setting or a damaged model."""
     options = vars(_parser().parse_args(argv))
     options["cors"] = tuple(options["cors"]) if options["cors"] else None
+    read_env_file()
     config = from_environment(**options)
     listener = listen(config.host, config.port)
     try:

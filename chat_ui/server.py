@@ -202,6 +202,8 @@ def __getattr__(name: str) -> Any:
     """`app`, for `uvicorn chat_ui.server:app`: made when it is asked for, as the environment says."""
     if name != "app":
         raise AttributeError(name)
+    from chat_ui.here import read_env_file
     from chat_ui.serve import from_environment
 
+    read_env_file()
     return create_app(from_environment().options())

@@ -67,6 +67,26 @@ def test_exposure_is_refused_before_anything_is_loaded(monkeypatch, capsys):
     assert "--expose" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["serve", "launch"])
+def test_a_password_in_the_env_file_is_asked_for(tmp_path, monkeypatch, command):
+    """Both commands read `.env` before anything is decided, and what the environment says already wins."""
+    pytest.importorskip("dotenv", reason="the chat extra is not installed: pip install -e '.[chat]'")
+    module = __import__(f"chat_ui.{command}", fromlist=["main"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("SCRATCHBOOK_PASSWORD=word\nSCRATCHBOOK_LOG_LEVEL=loud\n")
+    monkeypatch.setenv("SCRATCHBOOK_PASSWORD", "put back at the end")
+    monkeypatch.delenv("SCRATCHBOOK_PASSWORD")
+    monkeypatch.setenv("SCRATCHBOOK_LOG_LEVEL", "info")
+
+    def listen(host, port):
+        raise UserError(f"here {host} would be listened on")
+
+    monkeypatch.setattr(module, "listen", listen)
+    with pytest.raises(UserError, match=r"here 0\.0\.0\.0"):  # without a password it would be refused before
+        module.main(["--host", "0.0.0.0", "--port", "0"])
+    assert os.environ["SCRATCHBOOK_LOG_LEVEL"] == "info"
+
+
 def test_help_costs_no_torch():
     code = (
         "import sys, chat_ui.serve as s\n"
