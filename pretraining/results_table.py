@@ -100,7 +100,8 @@ def row_of(run: Run) -> dict[str, Any]:
         else f"{machine['cpu']}, {machine['cores']} cores",
         "git_sha": run.meta.get("git_sha"),
         "torch": run.meta["versions"].get("torch"),
-        "command": " ".join(map(str, run.meta.get("command") or [])),
+        # Where the run was put is somebody's own folder: without it the command gives the same run anywhere.
+        "command": " ".join(str(w) for w in run.meta.get("command") or [] if not str(w).startswith("runs=")),
         "date": run.meta.get("end"),
     }
 
