@@ -8,6 +8,7 @@
 | `/api/v1/tokenization`, `/api/v1/transformer`, `/api/v1/runs` | `api/` |
 | `/health` | answers at once, whatever is computed |
 | `/docs` | the routes to try out, from files on this machine |
+| everything else | pages to look at it all (`inspector`) |
 
 One process and one `Service`, which starts and stops with the app. Every answer passes the same doors: no page may
 ask another host for anything (`offline`), a password where one is set, a limit of size (`password`).
@@ -31,7 +32,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from chat_ui import api, limits, openai_api
+from chat_ui import api, inspector, limits, openai_api
 from chat_ui.model_ids import UnknownModel
 from chat_ui.offline import StayLocal
 from chat_ui.password import BodyLimit, Password
@@ -105,6 +106,7 @@ def create_app(options: Options | None = None, *, service: Service | None = None
 
     for kind in (ScratchbookError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refuse)
+    inspector.attach(app)
     _doors(app, options)
     return app
 
