@@ -14,6 +14,7 @@ Left out: talking to a model (`app`), starting and stopping work. Notebook: 02 o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -34,29 +35,41 @@ def attach(app: Any) -> None:
 
     The app's state must hold the `service`. Raises UserError where NiceGUI is not installed.
     """
-    pages = _pages()
-    app.router.default = Door(app, pages)
+    door = Door(app, _pages())
+    app.router.default = door
     whole = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(parent: Any) -> AsyncIterator[Any]:
-        async with pages.router.lifespan_context(pages), whole(parent) as state:
-            yield state
+        async with whole(parent) as state:
+            try:
+                yield state
+            finally:
+                await door.close()
 
     app.router.lifespan_context = lifespan
 
 
 class Door:
-    """ASGI: NiceGUI behind a server. Pages find the server they belong to under `scope["inspector"]`."""
+    """ASGI: NiceGUI behind a server. Pages find the server they belong to under `scope["inspector"]`.
+
+    NiceGUI is started by the first request for a page, so that a server whose pages nobody opens has no part in it.
+    """
 
     def __init__(self, app: Any, pages: Any) -> None:
         self.app, self.pages = app, pages
+        self._running: Any = None
+        self._starting = asyncio.Lock()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"]
         if any(path == start or path.startswith(start + "/") for start in NOT_PAGES):
             await self.app.router.not_found(scope, receive, send)
             return
+        async with self._starting:
+            if self._running is None:
+                self._running = self.pages.router.lifespan_context(self.pages)
+                await self._running.__aenter__()
         scope = {**scope, "inspector": self.app}
 
         async def sending(message: Any) -> None:
@@ -65,6 +78,12 @@ class Door:
             await send(message)
 
         await self.pages(scope, receive, sending)
+
+    async def close(self) -> None:
+        """Stop NiceGUI, if a page was ever opened."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.__aexit__(None, None, None)
 
 
 def context_of_app(app: Any) -> Any:

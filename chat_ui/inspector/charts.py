@@ -25,7 +25,8 @@ def lines(
         "grid": {"left": 8, "right": 16, "top": 34 if legend else 14, "bottom": 30, "containLabel": True},
         "legend": {"show": legend, "top": 0, "type": "scroll"},
         "tooltip": {"trigger": "axis", "confine": True},
-        "xAxis": {"type": "value", "name": x, "nameLocation": "middle", "nameGap": 24, "min": "dataMin", "max": "dataMax"},
+        "xAxis": {"type": "value", "name": x, "nameLocation": "middle", "nameGap": 24, "min": "dataMin",
+                  "max": "dataMax", "axisLabel": {"showMinLabel": False, "showMaxLabel": False, "hideOverlap": True}},
         "yAxis": {"type": "log" if log else "value", "scale": True, "name": y, "nameTextStyle": {"align": "left"}},
         "series": [
             {"type": "line", "name": name, "data": [list(point) for point in points], "showSymbol": len(points) < 30,

@@ -107,7 +107,7 @@ class Page:
             "Zipf slope": "–" if found.zipf is None else f"{found.zipf.slope:.2f}",
         }))  # fmt: skip
         with self.plot:
-            points = [[value, place] for place, value in sorted(lengths.percentiles.items())]
+            points = [[round(value), place] for place, value in sorted(lengths.percentiles.items())]
             options = charts.lines({"characters of a document": points}, "characters", "% of documents at most so long", legend=False)
             charts.chart(options, "lengths of the documents")
         words = parts.table(("word", "times"), ((word, f"{count:,}") for word, count in found.top_words))

@@ -91,7 +91,7 @@ def statistics_of(source: Source) -> Any:
     """`text_statistics.describe` of the first documents."""
     from working_with_text_data.text_statistics import describe
 
-    return describe(documents_of(source, 0, DOCUMENTS), name=source.name)
+    return describe(documents_of(source, 0, DOCUMENTS), name=source.name, languages=False)
 
 
 def manifest_of(source: Source) -> tuple[Any, Any]:

@@ -49,7 +49,7 @@ def frame(title: str, path: str = "", about: str = "") -> Iterator[Any]:
     ui.add_head_html(head())
     raw('<a class="skip" href="#main">To the content</a>')
     raw(_bar(path, {str(getattr(route, "path", "")) for route in app.routes}), "header").classes("top")
-    with ui.element("main").props('id="main" tabindex="-1"'):
+    with ui.element("div").props('id="main" tabindex="-1"'):  # the page around it is <main> already
         if title:
             raw(f"<h1>{parts.text(title)}</h1>" + (f'<p class="about">{parts.text(about)}</p>' if about else ""))
         yield context_of_app(app)

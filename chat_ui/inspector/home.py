@@ -50,7 +50,7 @@ async def page() -> None:
             elif found:
                 raw(parts.table(("run", "status", "began"), ((
                     parts.link(parts.run_address(line.id), line.id), parts.badge(line.status),
-                    parts.text(parts.moment(line.start)),
+                    f'<span class="when">{parts.text(parts.moment(line.start)[5:16])}</span>',
                 ) for line in found), raw=True))  # fmt: skip
             else:
                 raw(parts.note("nothing was trained yet") + parts.command("scratchbook demo"))

@@ -76,7 +76,7 @@ class Page:
             with self.panels[name]:
                 self.frames[name] = (raw(""), target)
         with self.panels["surprise"]:
-            self.surprise = card("Surprise", "The darker, the less the model expected this token: −ln p, in nats.")
+            self.surprise = card("Surprise", "The warmer a token, the less the model expected it: −ln p, in nats.")
             with self.surprise:
                 self.heat = raw("")
         self._open()
@@ -128,7 +128,7 @@ class Page:
             self.asked.line.set_content(parts.note("type a text of at least one token", bad=True))
             return
         look = {"next": self._next, "surprise": self._surprise}.get(self.view, self._viewer)
-        self.working.set_content("" if self.here.service.models.ready(self.here.service.names.all().get(model, "")) else parts.note("reading the model …"))
+        self.working.set_content(parts.note("looking …"))
         await look(text, model)
         self.working.set_content("")
 
@@ -146,11 +146,14 @@ class Page:
         }))  # fmt: skip
         self.candidates.clear()
         with self.candidates:
+            largest = max((max(each.drawn, each.probability) for each in found.top), default=1.0) or 1.0
             for each in found.top:
-                self._candidate(each)
+                self._candidate(each, largest)
 
-    def _candidate(self, each: Any) -> None:
-        label = f"{100 * each.drawn:.1f} % · its own {100 * each.probability:.1f} %"
+    def _candidate(self, each: Any, largest: float) -> None:
+        """One line: the bars are shares of the largest in the list."""
+        label = f"<small><b>{100 * each.drawn:.1f} %</b> · its own {100 * each.probability:.1f} %</small>"
+        bars = parts.bar(each.drawn / largest) + parts.bar(each.probability / largest, kind="other")
         button = ui.element("button").props(f'type="button" data-id="{each.id}"')
         button.classes("cut" if each.drawn == 0 else "")
         if each.text is None:
@@ -159,7 +162,7 @@ class Page:
             button.on("click", lambda: self._append(each.text))
         with button:
             raw(f"<code>{parts.text(each.shown)}</code>", "span")
-            raw(parts.bar(each.drawn, label) + "<br>" + parts.bar(each.probability, kind="other thin"), "span")
+            raw(f"<span>{bars}</span>{label}", "span").classes("two")
 
     def _append(self, piece: str) -> None:
         self.area.set_value((self.area.value or "") + piece)  # which looks again
@@ -180,7 +183,7 @@ class Page:
         if not source:
             self.asked.line.set_content(parts.note("the text is too long for this view: shorten it", bad=True))
             return
-        content = f'<iframe class="viewer" title="{VIEWS[self.view]}" src="{parts.text(source)}"></iframe>'
+        content = f'<iframe class="viewer" title="{VIEWS[self.view]}" src="{parts.text(source)}" onload="scratchbook.fit(this)"></iframe>'
         alone = f'<p class="quiet">{parts.link(source, "This view alone")}, to send or to keep.</p>'
         if place.content != content + alone:
             place.set_content(content + alone)

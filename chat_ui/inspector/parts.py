@@ -36,7 +36,7 @@ def number(value: Any) -> str:
         return "–"
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e12):
         return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def short(value: float) -> str:
@@ -121,10 +121,8 @@ def figures(values: Mapping[str, object]) -> str:
 def bar(share: float, label: object = "", *, kind: str = "") -> str:
     """A bar of a share from 0 to 1, its label beside it."""
     width = 100 * min(1.0, max(0.0, share))
-    return (
-        f'<span class="bar {text(kind)}"><i style="width:{width:.1f}%"></i></span>'
-        f'<span class="barlabel">{text(label)}</span>'
-    )
+    drawn = f'<span class="bar {text(kind)}"><i style="width:{width:.1f}%"></i></span>'
+    return drawn + (f'<span class="barlabel">{text(label)}</span>' if label else "")
 
 
 def badge(status: str) -> str:

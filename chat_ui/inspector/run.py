@@ -71,7 +71,8 @@ class Page:
                 self.checkpoints = raw("")
             with card("How it was made"):
                 raw(parts.command(" ".join(self.detail.command)) if self.detail.command else "")
-                raw(parts.pairs({key: _told(value) for key, value in flat(self.detail.config).items()}) or "")
+                settings = {key: _told(value) for key, value in flat(self.detail.config).items()}
+                raw(parts.pairs(settings)).classes("scroll").props('tabindex="0"')
         with card("Where it comes from", "Code, machine and files, followed back by their sums."):
             self.asked = Asked()
             self.provenance = raw("")
@@ -180,13 +181,14 @@ def provenance_of(found: Any) -> str:
     rows = []
     for kind, files in (("read", found.inputs), ("made", found.outputs)):
         for file in files:
-            where = parts.link(parts.run_address(file.from_run), file.path) if file.from_run else parts.text(
-                file.path if file.path is not None else _told(file.value))  # fmt: skip
+            if file.path is None:  # no file: a number or a name that was noted beside them
+                values[f"{kind}: {file.name}"] = _told(file.value)
+                continue
+            where = parts.link(parts.run_address(file.from_run), file.path) if file.from_run else parts.text(file.path)
             sum_ = f"<code>{parts.text(file.sha256[:16])}…</code>" if file.sha256 else ""
             rows.append((kind, parts.text(file.name), where, sum_, parts.size(file.bytes), parts.text(file.now)))
-    listed = parts.table(("", "name", "file", "sha256", "size", "now"), rows, raw=True) if rows else parts.note(
-        "no files were noted")  # fmt: skip
-    return parts.pairs(values) + listed
+    listed = parts.table(("", "name", "file", "sha256", "size", "now"), rows, raw=True) if rows else ""
+    return f'{parts.pairs(values)}<div class="files">{listed or parts.note("no files were noted")}</div>'
 
 
 def flat(values: Any, before: str = "") -> dict[str, Any]:

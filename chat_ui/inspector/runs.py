@@ -80,7 +80,7 @@ class Table:
         if found is None:
             return
         stages = {"": "every stage", **{name: name for name in found.stages}}
-        if self.stage.options != stages or self.stage.value != self.wish["stage"]:
+        if self.stage.options != stages:
             known = self.wish["stage"] if self.wish["stage"] in stages else ""
             self.stage.set_options(stages, value=known)
         lines = [line for line in found.runs if self.wish["text"].lower() in f"{line.id} {line.error or ''}".lower()]

@@ -47,12 +47,30 @@ const scratchbook = (() => {
       tooltip: { backgroundColor: colour("--popover"), borderColor: line, textStyle: { color: colour("--foreground") } } });
   }
 
-  /* Curves and log of a run. Each stream goes on by itself after a lost connection, from the last event it had. */
+  /* One event stream, from the last event on after any break. A tab that nobody sees lets go of its connection:
+     a browser has six of them for one server. */
+  function follow(address, query, record, again) {
+    let source = null, last = null, over = false;
+    const close = () => { source?.close(); source = null; };
+    const open = () => {
+      if (over || source || document.hidden) return;
+      source = new EventSource(`${address}?${last === null ? query : `after=${last}`}`);
+      source.onmessage = (event) => { last = event.lastEventId; record(JSON.parse(event.data)); };
+      source.addEventListener("skipped", (event) => { last = event.lastEventId; });
+      source.addEventListener("replaced", () => { last = "0"; again(); });
+      for (const end of ["end", "gone"]) source.addEventListener(end, () => { over = true; close(); });
+      source.onerror = () => { if (source?.readyState === EventSource.CLOSED) { close(); setTimeout(open, 5000); } };
+    };
+    document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+    addEventListener("pagehide", close);
+    addEventListener("pageshow", open);
+    open();
+  }
+
+  /* Curves and log of a run. */
   function followRun(address, charts, logId) {
     let points = new Map(), changed = true;
-    const metrics = new EventSource(`${address}/metrics/stream`);
-    metrics.onmessage = (event) => {
-      const row = JSON.parse(event.data);
+    follow(`${address}/metrics/stream`, "after=0", (row) => {
       if (typeof row.step !== "number") return;
       for (const { field } of charts) {
         if (typeof row[field] !== "number") continue;
@@ -61,8 +79,14 @@ const scratchbook = (() => {
         points.get(key).push([row.step, row[field]]);
       }
       changed = true;
-    };
-    metrics.addEventListener("replaced", () => { points = new Map(); changed = true; });
+    }, () => { points = new Map(); changed = true; });
+    const log = document.getElementById(`c${logId}`);
+    follow(`${address}/log/stream`, "tail=200", ({ line }) => {
+      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
+      log.append(line + "\n");
+      while (log.childNodes.length > 400) log.firstChild.remove();
+      if (atEnd) log.scrollTop = log.scrollHeight;
+    }, () => log.replaceChildren());
     const draw = () => {
       if (!changed) return;
       changed = false;
@@ -79,20 +103,16 @@ const scratchbook = (() => {
         paintChart(chart);
       }
     };
-    const drawing = setInterval(draw, 250);
-    const log = new EventSource(`${address}/log/stream?tail=200`);
-    log.onmessage = (event) => {
-      const place = document.getElementById(`c${logId}`);
-      const atEnd = place.scrollTop + place.clientHeight >= place.scrollHeight - 8;
-      place.append(JSON.parse(event.data).line + "\n");
-      while (place.childNodes.length > 400) place.firstChild.remove();
-      if (atEnd) place.scrollTop = place.scrollHeight;
-    };
-    for (const stream of [metrics, log]) {
-      for (const last of ["end", "gone"]) stream.addEventListener(last, () => stream.close());
-    }
-    metrics.addEventListener("end", () => setTimeout(() => clearInterval(drawing), 2000));
-    addEventListener("pagehide", () => { metrics.close(); log.close(); });
+    setInterval(draw, 250);
+  }
+
+  /* A viewer of this server in a frame: as high as what it shows, within reason. */
+  function fit(frame) {
+    const page = frame.contentDocument?.documentElement;
+    if (!page) return;
+    const set = () => { frame.style.height = `${Math.min(1800, Math.max(320, page.querySelector("body").scrollHeight + 24))}px`; };
+    set();
+    new ResizeObserver(set).observe(page.querySelector("body"));
   }
 
   paint();
@@ -112,6 +132,6 @@ const scratchbook = (() => {
     }, 200);
   });
 
-  return { nextTheme, followRun };
+  return { nextTheme, followRun, fit };
 })();
 window.scratchbook = scratchbook;

@@ -1,0 +1,126 @@
+"""The inspector in a real browser: light and dark, a phone, the keyboard, addresses that are sent; and its pictures.
+
+With SCRATCHBOOK_SCREENSHOTS=FOLDER the pictures of every page are kept there, for the README and notebook 02.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import inspector_checks as checks
+import pytest
+from browser_pages import contrast
+
+pytestmark = pytest.mark.browser
+VIEWS = {
+    "light": {},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}},
+}
+LOOKED_AT = [name for name in checks.PAGES if name != "docs"]
+READY = {"attention": "iframe.viewer", "lens": "iframe.viewer", "look": ".next button", "run": ".chart[data-points='4']",
+         "compare": ".chart canvas", "data": ".chart canvas", "surprise": ".tokens.heat i"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    root = tmp_path_factory.mktemp("browser") / "runs"
+    checks.fill(root)
+    with checks.house(root) as house:
+        yield house
+
+
+@pytest.mark.parametrize("view", list(VIEWS))
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_a_page_fits_its_window_and_can_be_read(browser, house, name, view):
+    with checks.opened(browser, house.url, checks.PAGES[name][0], **VIEWS[view]) as page:
+        page.locator(READY.get(name, "h1")).first.wait_for()
+        page.wait_for_timeout(700)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{name} is {wide} pixels wider than a window of {page.viewport_size['width']}"
+        colours = page.evaluate(COLOURS)
+        for what, (ink, paper) in colours.items():
+            assert contrast(ink, paper) >= 4.5, f"{what} on {name} in {view}: {ink} on {paper}"
+        dark = sum(page.evaluate(COLOURS)["text"][1]) < 3 * 128
+        assert dark == (view == "dark"), "light and dark follow the system"
+        if folder := os.environ.get("SCRATCHBOOK_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(folder) / f"{name}_{view}.png", full_page=True)
+
+
+COLOURS = """() => {
+  const probe = (element, property) => {
+    const canvas = document.createElement("canvas").getContext("2d");
+    canvas.fillStyle = getComputedStyle(element)[property]; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+  };
+  const paper = probe(document.body, "backgroundColor"), found = { text: [probe(document.body, "color"), paper] };
+  for (const [name, selector] of [["quiet text", ".about"], ["a link", "#main a"]]) {
+    const element = document.querySelector(selector);
+    if (element) found[name] = [probe(element, "color"), paper];
+  }
+  return found;
+}"""
+
+
+def test_the_colours_are_chosen_once_for_pages_and_chat(browser, house):
+    with checks.opened(browser, house.url, "/runs") as page:
+        button = page.get_by_role("button", name="Colours")
+        button.click()
+        button.click()  # system, light, dark
+        assert page.evaluate("localStorage.getItem('vite-ui-theme')") == "dark"
+        assert page.evaluate("document.body.classList.contains('body--dark')")
+        page.goto(house.url + f"/look?view=lens{checks._TEXT}")
+        frame = page.frame_locator("iframe.viewer").locator("html[data-draw-ms]")
+        frame.wait_for()
+        assert page.evaluate("document.documentElement.classList.contains('dark')")
+        assert frame.evaluate("() => matchMedia('(prefers-color-scheme: dark)').matches"), "the viewer stays light"
+
+
+def test_by_keyboard_alone(browser, house):
+    with checks.opened(browser, house.url, f"/look?view=next{checks._TEXT}") as page:
+        page.locator(".next button").first.wait_for()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+        before = page.get_by_label("Text").input_value()
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if page.evaluate("!!document.activeElement.closest('.next')"):
+                break
+        page.keyboard.press("Enter")
+        page.wait_for_function("was => document.querySelector('textarea').value !== was", arg=before)
+
+
+def test_an_address_shows_the_same_again(browser, house):
+    with checks.opened(browser, house.url, "/tokens?tokenizer=byte") as page:
+        page.get_by_label("Text").fill("sent to somebody")
+        page.wait_for_url("**text=sent+to+somebody**")
+        sent = page.url
+    with checks.opened(browser, "", sent) as page:
+        page.locator(".tokens i").first.wait_for()
+        assert page.get_by_label("Text").input_value() == "sent to somebody"
+        assert page.locator(".tokens i").count() == len("sent to somebody")
+
+
+def test_a_mistake_is_a_line_on_the_page(browser, house):
+    with checks.opened(browser, house.url, "/look?model=nobody&text=x") as page:
+        page.get_by_role("alert").get_by_text("there is no model 'nobody'").wait_for()
+    with checks.opened(browser, house.url, "/calculator?preset=gpt2&n_head=7") as page:
+        page.get_by_role("alert").get_by_text("n_head").wait_for()
+    with checks.opened(browser, house.url, "/data?source=nothing") as page:
+        page.get_by_role("alert").get_by_text("no data named").first.wait_for()
+    with checks.opened(browser, house.url, f"/look?view=next&text={'a' * 300}") as page:
+        page.get_by_role("alert").get_by_text("shorten it").wait_for()
+
+
+def test_two_windows_do_not_touch_each_other(browser, house):
+    with checks.opened(browser, house.url, "/calculator?preset=gpt2") as one:
+        with checks.opened(browser, house.url, "/calculator?preset=llama-tiny") as two:
+            one.get_by_role("slider", name="Layers").press("ArrowRight")
+            one.wait_for_url("**n_layer=13**")
+            assert "n_layer" not in two.url
+            two.get_by_text("5,401,856").first.wait_for()
