@@ -35,7 +35,11 @@ def register() -> None:
 
 
 async def page(request: Request) -> None:
-    with frame("Calculator", "/calculator", "Parameters, memory and key-value cache, counted without building anything.") as here:
+    with frame(
+        "Calculator",
+        "/calculator",
+        "Parameters, memory and key-value cache, counted without building anything.",
+    ) as here:
         await Page(here, request).show()
 
 
@@ -57,10 +61,14 @@ class Page:
         config = self.presets[first].config
         with card("The model"):
             with ui.element("div").classes("controls"):
-                self.preset = ui.select(list(self.presets), value=first, label="Preset", on_change=self._other).props("dense outlined")
+                self.preset = ui.select(
+                    list(self.presets), value=first, label="Preset", on_change=self._other
+                ).props("dense outlined")
                 attention = said(self.request, "attention", config["attention"])
                 attention = attention if attention in known.attentions else config["attention"]
-                self.attention = ui.select(known.attentions, value=attention, label="Attention", on_change=self.refresh).props("dense outlined")
+                self.attention = ui.select(
+                    known.attentions, value=attention, label="Attention", on_change=self.refresh
+                ).props("dense outlined")
                 self.dtype = self._choice("dtype", "Numbers", list(DTYPES), "bf16")
                 self.optimizer = self._choice("optimizer", "Optimizer", list(OPTIMIZERS), "adamw")
             with ui.element("div").classes("sliders"):
@@ -75,9 +83,14 @@ class Page:
                     value = int(said_number(self.request, name, otherwise, 2**low, 2**high))
                     self._slider(name, label, low, high, 1, value.bit_length() - 1)
         if asked not in self.presets:
-            self.asked.line.set_content(parts.note(f"no preset {asked[:60]!r}: there are {', '.join(self.presets)}", bad=True))
+            self.asked.line.set_content(
+                parts.note(f"no preset {asked[:60]!r}: there are {', '.join(self.presets)}", bad=True)
+            )
         self.figures = raw("")
-        with card("The same shape with each attention", "The cache holds the keys and values of all rows at this context."):
+        with card(
+            "The same shape with each attention",
+            "The cache holds the keys and values of all rows at this context.",
+        ):
             self.variants = raw("")
         with ui.element("div").classes("grid"):
             with card("Where the parameters are"):
@@ -86,7 +99,9 @@ class Page:
                 self.memory = raw("")
         with card("Presets side by side"):
             chosen = [name for name in self.request.query_params.getlist("beside") if name in self.presets]
-            start = chosen[: limits.COMPARED] or [name for name in ("gpt2", "gpt2-medium", "llama-tiny") if name in self.presets]
+            start = chosen[: limits.COMPARED] or [
+                name for name in ("gpt2", "gpt2-medium", "llama-tiny") if name in self.presets
+            ]
             self.beside = ui.select(list(self.presets), value=start, multiple=True, label="Presets", on_change=self.refresh).props(
                 "dense outlined use-chips")  # fmt: skip
             self.side = Asked()
@@ -103,7 +118,13 @@ class Page:
         with ui.element("label").classes("slider"):
             raw(label, "span")
             shown = raw(_shown(name, value), "b")
-            slider = ui.slider(min=low, max=high, step=step, value=value, on_change=lambda event: self._move(name, event.value))
+            slider = ui.slider(
+                min=low,
+                max=high,
+                step=step,
+                value=value,
+                on_change=lambda event: self._move(name, event.value),
+            )
             slider.props(f'aria-label="{label}"')
         self.sliders[name] = (slider, shown)
 
@@ -152,7 +173,12 @@ class Page:
         if self.quiet:
             return
         settings = self.settings()
-        use = {"context": self._use("context"), "batch": self._use("batch"), "dtype": self.dtype.value, "optimizer": self.optimizer.value}
+        use = {
+            "context": self._use("context"),
+            "batch": self._use("batch"),
+            "dtype": self.dtype.value,
+            "optimizer": self.optimizer.value,
+        }
         given = {name: value for name, value in settings.items() if name != "block_size"}
         keep("/calculator", preset=self.preset.value, **given, **use, beside=self.beside.value)
         found = await self.asked(lambda: rest.parameter_count(self.here, CountQuestion(
@@ -191,20 +217,26 @@ def variants_of(variants: list[Any], chosen: str) -> str:
     """Cache and size of each attention, as bars of multi-head's cache."""
     rows = []
     for line in variants:
-        name = f"<b>{parts.text(line.attention)}</b>" if line.attention == chosen else parts.text(line.attention)
+        name = (
+            f"<b>{parts.text(line.attention)}</b>" if line.attention == chosen else parts.text(line.attention)
+        )
         if line.why_not:
             rows.append((name, f'<span class="quiet">{parts.text(line.why_not)}</span>', "", ""))
             continue
         share = line.share_of_mha or 0.0
         cache = parts.bar(share, f"{parts.size(line.cache_bytes)} · {100 * share:.0f} %")
-        rows.append((name, cache, parts.text(parts.size(line.cache_bytes_per_token)), parts.number(line.parameters)))
+        rows.append(
+            (name, cache, parts.text(parts.size(line.cache_bytes_per_token)), parts.number(line.parameters))
+        )
     return parts.table(("attention", "cache", "per token", "parameters"), rows, raw=True)
 
 
 def _bars(values: dict[str, Any], told: Any) -> str:
     largest = max((value for value in values.values() if isinstance(value, int | float)), default=0) or 1
     rows = ((parts.text(name), parts.bar(value / largest, told(value))) for name, value in values.items())
-    return parts.table(("", ""), rows, raw=True).replace("<thead><tr><th scope=col></th><th scope=col></th></tr></thead>", "")
+    return parts.table(("", ""), rows, raw=True).replace(
+        "<thead><tr><th scope=col></th><th scope=col></th></tr></thead>", ""
+    )
 
 
 def _several(found: Any) -> str:
@@ -219,4 +251,7 @@ def _several(found: Any) -> str:
         rows.append((label, *(told(shape.figures[group][key]) for shape in found.shapes)))
     for name in found.differing:
         rows.append((name, *(parts.number(shape.config[name]) for shape in found.shapes)))
-    return f'<p class="quiet">At a context of {found.context:,} tokens, which all of them can read.</p>' + parts.table(head, rows)
+    return (
+        f'<p class="quiet">At a context of {found.context:,} tokens, which all of them can read.</p>'
+        + parts.table(head, rows)
+    )

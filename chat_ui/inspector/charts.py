@@ -22,7 +22,7 @@ def lines(
     return {
         "color": list(PALETTE),
         "animation": False,
-        "grid": {"left": 8, "right": 16, "top": 34 if legend else 14, "bottom": 30, "containLabel": True},
+        "grid": {"left": 8, "right": 16, "top": 34 if legend or y else 14, "bottom": 30, "containLabel": True},
         "legend": {"show": legend, "top": 0, "type": "scroll"},
         "tooltip": {"trigger": "axis", "confine": True},
         "xAxis": {"type": "value", "name": x, "nameLocation": "middle", "nameGap": 24, "min": "dataMin",

@@ -10,6 +10,7 @@ notebook on scaling ask that).
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from nicegui import ui
@@ -50,12 +51,15 @@ class Page:
         self.records: dict[str, list[dict[str, Any]]] = {}
 
     async def show(self) -> None:
-        names = {line.id: line.id for line in (await asyncio.to_thread(rest.runs, self.here, None, None, 0, 200)).runs}
+        names = {
+            line.id: line.id
+            for line in (await asyncio.to_thread(rest.runs, self.here, None, None, 0, 200)).runs
+        }
         names |= {name: name for name in self.runs}
         with ui.element("div").classes("controls"):
-            ui.select(names, value=self.runs, multiple=True, label="Runs", with_input=True, on_change=self._choose).props(
-                "dense outlined use-chips"
-            ).classes("grow")
+            ui.select(
+                names, value=self.runs, multiple=True, label="Runs", with_input=True, on_change=self._choose
+            ).props("dense outlined use-chips").classes("grow")
             self.values = ui.select([self.value], value=self.value, label="Figure").props("dense outlined")
             self.splits = ui.select({"": "every split"}, value="", label="Split").props("dense outlined")
             ui.select(AXES, value=self.x, label="Over", on_change=self._set("x")).props("dense outlined")
@@ -87,7 +91,7 @@ class Page:
         problems = []
         details = {}
         for name in self.runs:
-            found, problem = await answered(lambda name=name: asyncio.to_thread(_records, self.here, name))
+            found, problem = await answered(partial(asyncio.to_thread, _records, self.here, name))
             if found is None:
                 problems.append(problem)
             else:
@@ -106,18 +110,31 @@ class Page:
         self._draw()
 
     def _draw(self) -> None:
-        keep("/compare", runs=self.runs, value=self.value, split=self.split, x=self.x, log="1" if self.log else "")
+        keep(
+            "/compare",
+            runs=self.runs,
+            value=self.value,
+            split=self.split,
+            x=self.x,
+            log="1" if self.log else "",
+        )
         series: dict[str, list[list[float]]] = {}
         for name in self.runs:
             for row in self.records.get(name, ()):
                 split = str(row.get("split", "train"))
-                if (self.split in ("", split)) and _is_number(row.get(self.value)) and _is_number(row.get(self.x)):
+                if (
+                    (self.split in ("", split))
+                    and _is_number(row.get(self.value))
+                    and _is_number(row.get(self.x))
+                ):
                     label = name if self.split else f"{name} · {split}"
                     series.setdefault(label, []).append([row[self.x], row[self.value]])
         self.place.clear()
         with self.place:
             if not series:
-                raw(parts.note("choose runs that have this figure" if self.runs else "choose some runs above"))
+                raw(
+                    parts.note("choose runs that have this figure" if self.runs else "choose some runs above")
+                )
                 return
             thinned = {label: _thinned(points) for label, points in series.items()}
             options = charts.lines(thinned, AXES[self.x], self.value, log=bool(self.log))
@@ -139,7 +156,7 @@ def _records(here: Any, name: str) -> tuple[Any, list[dict[str, Any]]]:
 def _thinned(points: list[list[float]]) -> list[list[float]]:
     """At most `POINTS` of them, the last one kept."""
     every = -(-len(points) // POINTS)
-    return points if every <= 1 else points[: -1 : every] + points[-1:]
+    return points if every <= 1 else points[:-1:every] + points[-1:]
 
 
 def _is_number(value: Any) -> bool:
@@ -168,4 +185,6 @@ def _differences(details: dict[str, Any]) -> str:
             rows.append([key, *(value[:80] for value in told)])
     if len(details) < 2:
         return parts.note("choose two runs or more")
-    return parts.table(("setting", *details), rows) if rows else parts.note("nothing: all settings are the same")
+    return (
+        parts.table(("setting", *details), rows) if rows else parts.note("nothing: all settings are the same")
+    )

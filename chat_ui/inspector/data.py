@@ -13,7 +13,14 @@ from nicegui import ui
 from starlette.requests import Request
 
 from chat_ui.inspector import charts, parts
-from chat_ui.inspector.data_sources import DOCUMENTS, all_sources, documents_of, find_source, manifest_of, statistics_of
+from chat_ui.inspector.data_sources import (
+    DOCUMENTS,
+    all_sources,
+    documents_of,
+    find_source,
+    manifest_of,
+    statistics_of,
+)
 from chat_ui.inspector.frame import SECONDS, Asked, card, frame, keep, raw, said, said_number
 
 PAGE = 5  # documents at once
@@ -42,7 +49,11 @@ class Page:
         name = said(self.request, "source", next(iter(sources), ""), 256)
         options = list(dict.fromkeys([*sources, name]))
         with ui.element("div").classes("controls"):
-            self.source = ui.select(options, value=name, label="Source", on_change=self._other).props("dense outlined").classes("grow")
+            self.source = (
+                ui.select(options, value=name, label="Source", on_change=self._other)
+                .props("dense outlined")
+                .classes("grow")
+            )
             ui.button("Earlier", on_click=lambda: self._go(-PAGE)).props("outline no-caps")
             ui.button("Later", on_click=lambda: self._go(PAGE)).props("outline no-caps")
         self.asked = Asked()
@@ -86,7 +97,9 @@ class Page:
         source, documents = found
         values = {"what": source.about, "licence": source.licence, "size": source.size}
         self.about.set_content(parts.pairs({key: value for key, value in values.items() if value}))
-        self.documents.set_content("".join(map(document_of, documents)) or parts.note("there are no documents from here on"))
+        self.documents.set_content(
+            "".join(map(document_of, documents)) or parts.note("there are no documents from here on")
+        )
 
     async def _count(self) -> None:
         name = self.source.value
@@ -108,10 +121,17 @@ class Page:
         }))  # fmt: skip
         with self.plot:
             points = [[round(value), place] for place, value in sorted(lengths.percentiles.items())]
-            options = charts.lines({"characters of a document": points}, "characters", "% of documents at most so long", legend=False)
+            options = charts.lines(
+                {"characters of a document": points},
+                "characters",
+                "% of documents at most so long",
+                legend=False,
+            )
             charts.chart(options, "lengths of the documents")
         words = parts.table(("word", "times"), ((word, f"{count:,}") for word, count in found.top_words))
-        scripts = parts.table(("script", "share"), ((name, f"{100 * share:.1f} %") for name, share in found.scripts.items()))
+        scripts = parts.table(
+            ("script", "share"), ((name, f"{100 * share:.1f} %") for name, share in found.scripts.items())
+        )
         self.tables.set_content(f"<div>{words}</div><div>{scripts}</div>")
 
     async def _sum(self) -> None:
@@ -123,8 +143,14 @@ class Page:
 def document_of(document: Any) -> str:
     """One document, whole where it is not very long."""
     text = document.text
-    more = f" · the first {LONGEST:,} of {len(text):,} characters" if len(text) > LONGEST else f" · {len(text):,} characters"
-    meta = "".join(f" · {parts.text(key)}: {parts.text(str(value)[:80])}" for key, value in (document.meta or {}).items())
+    more = (
+        f" · the first {LONGEST:,} of {len(text):,} characters"
+        if len(text) > LONGEST
+        else f" · {len(text):,} characters"
+    )
+    meta = "".join(
+        f" · {parts.text(key)}: {parts.text(str(value)[:80])}" for key, value in (document.meta or {}).items()
+    )
     return (f'<section class="card"><p class="quiet">document {document.index}{more}{meta}</p>'
             f'<div class="document" tabindex="0">{parts.text(text[:LONGEST])}</div></section>')  # fmt: skip
 

@@ -41,7 +41,9 @@ def all_sources() -> dict[str, Source]:
     from working_with_text_data.readers import bare_suffix
 
     found = {
-        corpus.name: Source(corpus.name, "corpus", corpus.name, corpus.description, corpus.licence, corpus.size)
+        corpus.name: Source(
+            corpus.name, "corpus", corpus.name, corpus.description, corpus.licence, corpus.size
+        )
         for corpus in CORPORA.values()
         if _is_here(corpus)
     }
@@ -102,7 +104,9 @@ def manifest_of(source: Source) -> tuple[Any, Any]:
     from working_with_text_data.manifest import Manifest, make_manifest
 
     if source.kind == "corpus":
-        raise UserError(f"{source.name} is made by a program or lies elsewhere: its run's provenance names its files")
+        raise UserError(
+            f"{source.name} is made by a program or lies elsewhere: its run's provenance names its files"
+        )
     path = Path(source.what)
     kept = path / "manifest.json"
     if kept.is_file() and not kept.is_symlink():

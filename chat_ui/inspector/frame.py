@@ -51,7 +51,10 @@ def frame(title: str, path: str = "", about: str = "") -> Iterator[Any]:
     raw(_bar(path, {str(getattr(route, "path", "")) for route in app.routes}), "header").classes("top")
     with ui.element("div").props('id="main" tabindex="-1"'):  # the page around it is <main> already
         if title:
-            raw(f"<h1>{parts.text(title)}</h1>" + (f'<p class="about">{parts.text(about)}</p>' if about else ""))
+            raw(
+                f"<h1>{parts.text(title)}</h1>"
+                + (f'<p class="about">{parts.text(about)}</p>' if about else "")
+            )
         yield context_of_app(app)
 
 
@@ -62,7 +65,9 @@ def _bar(path: str, there: set[str]) -> str:
         f'<a href="{target}"{" aria-current=page" if target == path else ""}>{label}</a>'
         for target, label in links.items()
     )
-    theme = '<button class="theme" type="button" onclick="scratchbook.nextTheme()" aria-label="Colours"></button>'
+    theme = (
+        '<button class="theme" type="button" onclick="scratchbook.nextTheme()" aria-label="Colours"></button>'
+    )
     return f'<a class="name" href="/">{BOOK}<span>LLM Scratchbook</span></a><nav aria-label="Pages">{items}</nav>{theme}'
 
 

@@ -10,8 +10,16 @@ from chat_ui.models import NO_MODEL
 
 WAYS = (
     ("/runs", "Runs", "What was trained, how it went, how it goes right now."),
-    ("/tokens", "Tokens", "Type a text and see how it is cut, with two tokenizers side by side, and what it costs."),
-    ("/calculator", "Calculator", "Parameters, memory and key-value cache of a model that nobody has built yet."),
+    (
+        "/tokens",
+        "Tokens",
+        "Type a text and see how it is cut, with two tokenizers side by side, and what it costs.",
+    ),
+    (
+        "/calculator",
+        "Calculator",
+        "Parameters, memory and key-value cache of a model that nobody has built yet.",
+    ),
     ("/look", "Look inside", "The next token, where each head looks, what each layer would have said."),
     ("/data", "Data", "The documents a model learns from, in numbers and one by one."),
     ("/chat", "Chat", "Talk to a model."),
@@ -30,7 +38,9 @@ async def page() -> None:
     with frame("") as here:
         raw('<h1 class="hero">A language model you can train yourself</h1>'
             '<p class="about">Look at what this book makes. Nothing leaves this machine.</p>')  # fmt: skip
-        there = {str(getattr(route, "path", "")) for route in ui.context.client.request.scope["inspector"].routes}
+        there = {
+            str(getattr(route, "path", "")) for route in ui.context.client.request.scope["inspector"].routes
+        }
         raw('<ul class="ways">' + "".join(
             f'<li><a href="{to}"><b>{label}</b><span>{about}</span></a></li>'
             for to, label, about in WAYS if to != "/chat" or to in there

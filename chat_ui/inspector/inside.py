@@ -10,7 +10,7 @@ model. Notebooks: 03 of attention_mechanisms, 04 and 06 of gpt_model.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from nicegui import ui
 from starlette.requests import Request
@@ -25,7 +25,10 @@ from chat_ui.models import NO_MODEL
 TEXT = "Once upon a time there was a"
 LONGEST = 4_000  # characters, as the viewers' addresses take them
 VIEWS = {"next": "Next token", "attention": "Attention", "lens": "Logit lens", "surprise": "Surprise"}
-PAGES = {"attention": "/api/v1/transformer/visualize/attention/page", "lens": "/api/v1/transformer/logit-lens/page"}
+PAGES = {
+    "attention": "/api/v1/transformer/visualize/attention/page",
+    "lens": "/api/v1/transformer/logit-lens/page",
+}
 LISTED = 24  # candidates
 
 
@@ -35,7 +38,9 @@ def register() -> None:
 
 
 async def page(request: Request) -> None:
-    with frame("Look inside", "/look", "What a model makes of a text, from the first token to the next one.") as here:
+    with frame(
+        "Look inside", "/look", "What a model makes of a text, from the first token to the next one."
+    ) as here:
         names = list(await here.service.ids())
         if not names:
             raw(parts.note(NO_MODEL) + parts.command("scratchbook demo"))
@@ -54,13 +59,21 @@ class Page:
     async def show(self) -> None:
         request = self.request
         model = said(request, "model", self.names[0], limits.NAME_CHARACTERS) or self.names[0]
-        options = list(dict.fromkeys([*self.names, model]))  # an unknown one stays, so that the line can say so
+        options = list(
+            dict.fromkeys([*self.names, model])
+        )  # an unknown one stays, so that the line can say so
         self.area = ui.textarea("Text", value=said(request, "text", TEXT, LONGEST), on_change=self.refresh).props(
             f"outlined autogrow debounce=400 maxlength={LONGEST} input-style=max-height:12rem"
         ).style("width:100%")  # fmt: skip
         with ui.element("div").classes("controls"):
-            self.model = ui.select(options, value=model, label="Model", on_change=self.refresh).props("dense outlined").classes("grow")
-            tabs = ui.tabs(value=self.view, on_change=self._turn).props("no-caps dense inline-label outside-arrows mobile-arrows")
+            self.model = (
+                ui.select(options, value=model, label="Model", on_change=self.refresh)
+                .props("dense outlined")
+                .classes("grow")
+            )
+            tabs = ui.tabs(value=cast(Any, self.view), on_change=self._turn).props(
+                "no-caps dense inline-label outside-arrows mobile-arrows"
+            )
             with tabs:
                 for name, label in VIEWS.items():
                     ui.tab(name, label)
@@ -76,7 +89,9 @@ class Page:
             with self.panels[name]:
                 self.frames[name] = (raw(""), target)
         with self.panels["surprise"]:
-            self.surprise = card("Surprise", "The warmer a token, the less the model expected it: −ln p, in nats.")
+            self.surprise = card(
+                "Surprise", "The warmer a token, the less the model expected it: −ln p, in nats."
+            )
             with self.surprise:
                 self.heat = raw("")
         self._open()
@@ -100,7 +115,10 @@ class Page:
                     ui.slider(min=low, max=high, step=step, value=value,
                               on_change=lambda event, name=name, shown=shown: self._slide(name, shown, event.value)).props(
                         f'aria-label="{label}"')  # fmt: skip
-        with card("What may come next", "Teal: after your settings. Orange: the model's own. Click one to append it."):
+        with card(
+            "What may come next",
+            "Teal: after your settings. Orange: the model's own. Click one to append it.",
+        ):
             self.entropy = raw("")
             self.candidates = ui.element("div").classes("next")
 
@@ -121,9 +139,19 @@ class Page:
     async def refresh(self, _: Any = None) -> None:
         """Look again, in the way that is open."""
         text, model = self.area.value or "", self.model.value
-        settings = {"temperature": round(self.temperature, 2), "top_k": int(self.top_k), "top_p": round(self.top_p, 2)}
+        settings = {
+            "temperature": round(self.temperature, 2),
+            "top_k": int(self.top_k),
+            "top_p": round(self.top_p, 2),
+        }
         told = {k: v for k, v in settings.items() if v != {"temperature": 1, "top_k": 0, "top_p": 1}[k]}
-        keep("/look", model=model, view=self.view if self.view != "next" else "", text=text if text != TEXT else "", **told)
+        keep(
+            "/look",
+            model=model,
+            view=self.view if self.view != "next" else "",
+            text=text if text != TEXT else "",
+            **told,
+        )
         if not text:
             self.asked.line.set_content(parts.note("type a text of at least one token", bad=True))
             return
@@ -170,7 +198,9 @@ class Page:
     async def _viewer(self, text: str, model: str) -> None:
         place, target = self.frames[self.view]
         # The same reading as the viewer's, so that a mistake is a line here and not a page of JSON in the frame.
-        found = await self.asked(lambda: rest.next_token(self.here, NextQuestion(model=model, text=text, top=1)))
+        found = await self.asked(
+            lambda: rest.next_token(self.here, NextQuestion(model=model, text=text, top=1))
+        )
         if found is None:
             place.set_content("")
             return
@@ -179,17 +209,23 @@ class Page:
                 f"the text has {len(found.ids)} tokens, and at most {limits.LOOK_TOKENS} can be looked at: shorten it",
                 bad=True))  # fmt: skip
             return
-        source = parts.address(target, text=text, model=model) if len(text) <= parts.ADDRESS_CHARACTERS else ""
+        source = (
+            parts.address(target, text=text, model=model) if len(text) <= parts.ADDRESS_CHARACTERS else ""
+        )
         if not source:
-            self.asked.line.set_content(parts.note("the text is too long for this view: shorten it", bad=True))
+            self.asked.line.set_content(
+                parts.note("the text is too long for this view: shorten it", bad=True)
+            )
             return
-        content = f'<iframe class="viewer" title="{VIEWS[self.view]}" src="{parts.text(source)}" onload="scratchbook.fit(this)"></iframe>'
+        content = f'<iframe class="viewer" title="{VIEWS[self.view]}" src="{parts.text(source)}" data-page="{parts.text(source)}" onload="scratchbook.fit(this)"></iframe>'
         alone = f'<p class="quiet">{parts.link(source, "This view alone")}, to send or to keep.</p>'
         if place.content != content + alone:
             place.set_content(content + alone)
 
     async def _surprise(self, text: str, model: str) -> None:
-        found = await self.asked(lambda: rest.logit_lens(self.here, LensQuestion(model=model, text=text, top=3)))
+        found = await self.asked(
+            lambda: rest.logit_lens(self.here, LensQuestion(model=model, text=text, top=3))
+        )
         if found is not None:
             self.heat.set_content(heat_of(found))
 
@@ -201,14 +237,21 @@ def heat_of(found: Any) -> str:
     boxes, rows = [], []
     for place, (shown, value) in enumerate(zip(found.tokens, values, strict=True)):
         if value is None:
-            boxes.append(f'<i style="--h:0" title="the first: nothing came before it">{parts.text(shown)}</i>')
+            boxes.append(
+                f'<i style="--h:0" title="the first: nothing came before it">{parts.text(shown)}</i>'
+            )
             continue
         title = f"{value:.2f} nats: 1 in {math.exp(min(value, 50)):,.0f}"
         boxes.append(f'<i style="--h:{min(0.85, value / 9):.2f}" title="{title}">{parts.text(shown)}</i>')
-        guesses = ", ".join(f"{guess.shown} {100 * guess.probability:.0f} %" for guess in output[place - 1].guesses)
+        guesses = ", ".join(
+            f"{guess.shown} {100 * guess.probability:.0f} %" for guess in output[place - 1].guesses
+        )
         rows.append((shown, f"{value:.2f}", guesses))
     mean = sum(found.surprise) / len(found.surprise) if found.surprise else None
-    told = {"nats per token": parts.number(mean), "perplexity": parts.number(math.exp(mean) if mean is not None else None)}
+    told = {
+        "nats per token": parts.number(mean),
+        "perplexity": parts.number(math.exp(mean) if mean is not None else None),
+    }
     return (
         parts.figures(told) + f'<div class="tokens heat" tabindex="0">{"".join(boxes)}</div>'
         + parts.table(("token", "nats", "what the model would have said"), rows)

@@ -100,9 +100,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, raw: bool
     shown = (lambda cell: str(cell)) if raw else text
     top = "".join(f"<th scope=col>{text(cell)}</th>" for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{shown(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    return f'<div class="wide" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def pairs(values: Mapping[str, object], *, raw: bool = False) -> str:
@@ -114,7 +112,9 @@ def pairs(values: Mapping[str, object], *, raw: bool = False) -> str:
 
 def figures(values: Mapping[str, object]) -> str:
     """A few numbers that matter, large."""
-    boxes = "".join(f"<div><b>{text(value)}</b><span>{text(name)}</span></div>" for name, value in values.items())
+    boxes = "".join(
+        f"<div><b>{text(value)}</b><span>{text(name)}</span></div>" for name, value in values.items()
+    )
     return f'<div class="figures">{boxes}</div>'
 
 

@@ -60,7 +60,9 @@ class Page:
             drawn = []
             for field, title, unit in CURVES:
                 with card(title):
-                    chart = charts.chart(charts.lines({}, "step", unit, legend=field == "loss"), f"{title} by step")
+                    chart = charts.chart(
+                        charts.lines({}, "step", unit, legend=field == "loss"), f"{title} by step"
+                    )
                     drawn.append({"id": chart.id, "field": field})
         with card("Log", f"The last lines, {LOG_LINES} at most."):
             log = raw("", "pre").classes("log").props('tabindex="0" role="log"')
@@ -106,8 +108,12 @@ class Page:
             "validation loss": parts.number(val.get("loss")),
             "tokens/s": parts.number(train.get("tokens_per_second")),
         }
-        line = f"began {parts.moment(detail.start)}" + (f", ended {parts.moment(detail.end)}" if detail.end else "")
-        look = parts.link(parts.address("/look", model=detail.id), "look inside") if detail.checkpoints else ""
+        line = f"began {parts.moment(detail.start)}" + (
+            f", ended {parts.moment(detail.end)}" if detail.end else ""
+        )
+        look = (
+            parts.link(parts.address("/look", model=detail.id), "look inside") if detail.checkpoints else ""
+        )
         beside = parts.link(parts.address("/compare", runs=[detail.id]), "compare")
         self.top.set_content(
             f'<p class="state">{parts.badge(detail.status)} <span>{parts.text(line)}</span> {look} {beside}</p>'
@@ -116,7 +122,9 @@ class Page:
         )
 
     async def _rest(self) -> None:
-        rows, problem = await answered(lambda: asyncio.to_thread(_last_samples, self.here, self.stage, self.run_id))
+        rows, problem = await answered(
+            lambda: asyncio.to_thread(_last_samples, self.here, self.stage, self.run_id)
+        )
         _put(self.samples, parts.note(problem, bad=True) if problem else samples_of(rows or []))
         found, problem = await answered(
             lambda: asyncio.to_thread(rest.checkpoints, self.here, self.stage, self.run_id)
@@ -184,9 +192,15 @@ def provenance_of(found: Any) -> str:
             if file.path is None:  # no file: a number or a name that was noted beside them
                 values[f"{kind}: {file.name}"] = _told(file.value)
                 continue
-            where = parts.link(parts.run_address(file.from_run), file.path) if file.from_run else parts.text(file.path)
+            where = (
+                parts.link(parts.run_address(file.from_run), file.path)
+                if file.from_run
+                else parts.text(file.path)
+            )
             sum_ = f"<code>{parts.text(file.sha256[:16])}…</code>" if file.sha256 else ""
-            rows.append((kind, parts.text(file.name), where, sum_, parts.size(file.bytes), parts.text(file.now)))
+            rows.append(
+                (kind, parts.text(file.name), where, sum_, parts.size(file.bytes), parts.text(file.now))
+            )
     listed = parts.table(("", "name", "file", "sha256", "size", "now"), rows, raw=True) if rows else ""
     return f'{parts.pairs(values)}<div class="files">{listed or parts.note("no files were noted")}</div>'
 

@@ -40,7 +40,9 @@ class Table:
 
     def __init__(self, here: Any, request: Request) -> None:
         self.here = here
-        self.wish = {name: said(request, name, longest=limits.NAME_CHARACTERS) for name in ("stage", "status", "text")}
+        self.wish = {
+            name: said(request, name, longest=limits.NAME_CHARACTERS) for name in ("stage", "status", "text")
+        }
         self.rows: dict[str, list[ui.html]] = {}  # run -> the cells of its line
 
     async def show(self) -> None:
@@ -48,7 +50,9 @@ class Table:
             self.stage = ui.select({"": "every stage"}, value="", label="Stage").props("dense outlined")
             status = self.wish["status"] if self.wish["status"] in STATUSES else ""
             labels = {name: name or "every status" for name in STATUSES}
-            ui.select(labels, value=status, label="Status", on_change=self._set("status")).props("dense outlined")
+            ui.select(labels, value=status, label="Status", on_change=self._set("status")).props(
+                "dense outlined"
+            )
             ui.input("Find", value=self.wish["text"], on_change=self._set("text")).props(
                 "dense outlined clearable debounce=250"
             )
@@ -57,7 +61,10 @@ class Table:
         self.count = raw("").props('role="status"')
         with ui.element("form").props('action="/compare" method="get"'):
             with ui.element("div").classes("wide").props('tabindex="0"'), ui.element("table").classes("runs"):
-                raw("<tr>" + "".join(f"<th scope=col>{parts.text(name)}</th>" for name in HEAD) + "</tr>", "thead")
+                raw(
+                    "<tr>" + "".join(f"<th scope=col>{parts.text(name)}</th>" for name in HEAD) + "</tr>",
+                    "thead",
+                )
                 self.body = ui.element("tbody")
             self.nothing = raw("")
             raw('<p><button type="submit" class="plain">Compare the chosen runs</button></p>')
@@ -83,7 +90,11 @@ class Table:
         if self.stage.options != stages:
             known = self.wish["stage"] if self.wish["stage"] in stages else ""
             self.stage.set_options(stages, value=known)
-        lines = [line for line in found.runs if self.wish["text"].lower() in f"{line.id} {line.error or ''}".lower()]
+        lines = [
+            line
+            for line in found.runs
+            if self.wish["text"].lower() in f"{line.id} {line.error or ''}".lower()
+        ]
         lines, total = lines[:SHOWN], len(lines) if self.wish["text"] else found.total
         self.count.set_content(f'<p class="quiet">{_counted(total, len(lines))}</p>')
         self._draw(lines)
@@ -110,7 +121,9 @@ def _add(line: Any) -> list[ui.html]:
 def cells_of(line: Any) -> tuple[str, ...]:
     """What a line of the table shows of a run."""
     train, val = line.latest.get("train", {}), line.latest.get("val", {})
-    step = max((row["step"] for row in line.latest.values() if isinstance(row.get("step"), int)), default=None)
+    step = max(
+        (row["step"] for row in line.latest.values() if isinstance(row.get("step"), int)), default=None
+    )
     error = f'<span class="quiet"> {parts.text(line.error[:120])}</span>' if line.error else ""
     return (
         parts.link(parts.run_address(line.id), line.id),

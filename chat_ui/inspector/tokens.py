@@ -34,7 +34,11 @@ def register() -> None:
 
 
 async def page(request: Request) -> None:
-    with frame("Tokens", "/tokens", "How a text is cut into what a model reads. Hover over a token for its id and bytes.") as here:
+    with frame(
+        "Tokens",
+        "/tokens",
+        "How a text is cut into what a model reads. Hover over a token for its id and bytes.",
+    ) as here:
         await Page(here, request).show()
 
 
@@ -74,7 +78,9 @@ class Page:
 
     def _number(self, label: str, name: str, otherwise: float) -> ui.number:
         value = said_number(self.request, name, otherwise, 0, 1e9)
-        return ui.number(label, value=value, min=0, on_change=self.refresh).props("dense outlined debounce=300")
+        return ui.number(label, value=value, min=0, on_change=self.refresh).props(
+            "dense outlined debounce=300"
+        )
 
     async def refresh(self, _: Any = None) -> None:
         """Cut the text again."""
@@ -94,11 +100,14 @@ class Page:
 
     async def _cut(self, text: str, names: list[str]) -> Any:
         strips = [
-            await rest.encode(self.here, EncodeQuestion(text=text, tokenizer=name, rows=SHOWN)) for name in names
+            await rest.encode(self.here, EncodeQuestion(text=text, tokenizer=name, rows=SHOWN))
+            for name in names
         ]
         together = None
         if len(names) > 1:
-            together = await rest.compare(self.here, SideBySideQuestion(text=text, tokenizers=names, stretches=0))
+            together = await rest.compare(
+                self.here, SideBySideQuestion(text=text, tokenizers=names, stretches=0)
+            )
         return strips, together
 
     async def _cost(self, text: str, names: list[str]) -> None:
@@ -111,7 +120,9 @@ class Page:
         if found is not None:
             rows = ((one.tokenizer, f"{one.tokens:,}", f"{one.input:.6g}", f"{one.output:.6g}", f"{one.total:.6g}")
                     for one in found.estimates)  # fmt: skip
-            self.cost.set_content(parts.table(("tokenizer", "tokens", "sent", "given back", "together"), rows))
+            self.cost.set_content(
+                parts.table(("tokenizer", "tokens", "sent", "given back", "together"), rows)
+            )
 
 
 def _strip(found: Any, shared: set[int], mark: bool) -> str:
@@ -135,7 +146,14 @@ def boxes(pieces: list[Any], shared: set[int] | None = None) -> str:
     """A box for each token; one that ends where the other tokenizer does not cut is underlined."""
     drawn = []
     for place, piece in enumerate(pieces):
-        kinds = [name for name, yes in (("special", piece.special), ("apart", shared is not None and piece.end not in shared)) if yes]
+        kinds = [
+            name
+            for name, yes in (
+                ("special", piece.special),
+                ("apart", shared is not None and piece.end not in shared),
+            )
+            if yes
+        ]
         about = f"token {place} · id {piece.id} · bytes {piece.start}–{piece.end}: {piece.hex}"
         lines = (piece.text if piece.text is not None else piece.shown).split("\n")
         shown = "⏎\n".join(parts.text(line) for line in lines)

@@ -21,8 +21,16 @@ def test_with_no_model_the_pages_say_how_to_make_one(tmp_path, monkeypatch):
 
 
 def test_a_password_is_asked_for_by_pages_and_their_files(tmp_path):
-    with checks.house(tmp_path, password="word") as house, httpx.Client(base_url=house.url, timeout=60) as client:
-        for path in ("/", "/runs", "/_inspector/inspector.js", "/_nicegui_ws/socket.io/?EIO=4&transport=polling"):
+    with (
+        checks.house(tmp_path, password="word") as house,
+        httpx.Client(base_url=house.url, timeout=60) as client,
+    ):
+        for path in (
+            "/",
+            "/runs",
+            "/_inspector/inspector.js",
+            "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
+        ):
             assert client.get(path).status_code == 401, path
         assert client.get("/", auth=("anyone", "word")).status_code == 200
         assert client.get("/_inspector/inspector.js").status_code == 200, "the browser's cookie is enough"

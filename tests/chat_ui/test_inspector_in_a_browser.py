@@ -72,10 +72,20 @@ def test_the_colours_are_chosen_once_for_pages_and_chat(browser, house):
         assert page.evaluate("localStorage.getItem('vite-ui-theme')") == "dark"
         assert page.evaluate("document.body.classList.contains('body--dark')")
         page.goto(house.url + f"/look?view=lens{checks._TEXT}")
-        frame = page.frame_locator("iframe.viewer").locator("html[data-draw-ms]")
-        frame.wait_for()
+        page.frame_locator("iframe.viewer").locator("html[data-draw-ms]").wait_for()
         assert page.evaluate("document.documentElement.classList.contains('dark')")
-        assert frame.evaluate("() => matchMedia('(prefers-color-scheme: dark)').matches"), "the viewer stays light"
+        page.wait_for_function(VIEWER_IS, arg=True)
+        button.click()
+        button.click()  # system, light
+        page.wait_for_function(VIEWER_IS, arg=False)
+
+
+VIEWER_IS = """dark => {
+  const page = document.querySelector("iframe.viewer").contentDocument;
+  if (!page?.documentElement?.dataset.drawMs) return false;
+  const [red, green, blue] = getComputedStyle(page.body).backgroundColor.match(/\\d+/g).map(Number);
+  return (red + green + blue < 3 * 128) === dark;
+}"""
 
 
 def test_by_keyboard_alone(browser, house):
@@ -120,7 +130,7 @@ def test_a_mistake_is_a_line_on_the_page(browser, house):
 def test_two_windows_do_not_touch_each_other(browser, house):
     with checks.opened(browser, house.url, "/calculator?preset=gpt2") as one:
         with checks.opened(browser, house.url, "/calculator?preset=llama-tiny") as two:
-            one.get_by_role("slider", name="Layers").press("ArrowRight")
+            checks._nudge(one, "Layers", "ArrowRight")
             one.wait_for_url("**n_layer=13**")
             assert "n_layer" not in two.url
             two.get_by_text("5,401,856").first.wait_for()

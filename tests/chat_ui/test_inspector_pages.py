@@ -39,7 +39,13 @@ def test_every_page_has_an_address(client, path):
 
 @pytest.mark.parametrize(
     "name",
-    ["pretrain/none", "..%2f..%2fetc/passwd", "pretrain/..%2fsecret", f"{quote('<script>alert(1)</script>')}/x", "a/" + "b" * 3000],
+    [
+        "pretrain/none",
+        "..%2f..%2fetc/passwd",
+        "pretrain/..%2fsecret",
+        f"{quote('<script>alert(1)</script>')}/x",
+        "a/" + "b" * 3000,
+    ],
     ids=["unknown", "dots", "way up", "script", "long"],
 )
 def test_a_run_that_is_not_there_is_a_404_that_says_so(client, name):
@@ -63,7 +69,6 @@ def test_a_run_that_is_not_there_is_a_404_that_says_so(client, name):
 def test_a_wrong_address_is_still_a_page(client, query):
     answer = client.get(query)
     assert answer.status_code == 200, answer.text[:300]
-
 
 
 def test_a_page_lives_through_a_run_that_is_deleted(house, client):

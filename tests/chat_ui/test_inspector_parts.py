@@ -130,7 +130,19 @@ def test_sources_are_what_lies_here(data):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "..", "../secret", "books/../../secret", "linked", "linked/key.txt", "/etc/passwd", "books\0", "~", "*.txt", "x" * 5000],
+    [
+        "",
+        "..",
+        "../secret",
+        "books/../../secret",
+        "linked",
+        "linked/key.txt",
+        "/etc/passwd",
+        "books\0",
+        "~",
+        "*.txt",
+        "x" * 5000,
+    ],
     ids=[f"name{number}" for number in range(11)],
 )
 def test_a_name_reaches_nothing_outside_the_list(data, name):

@@ -18,7 +18,9 @@ from server_harness import listening
 MODEL = f"pretrain/{RUN_ID}"
 OTHER = "pretrain/hostile"
 # What a run may hold that somebody else has made: none of it may become part of a page.
-HOSTILE = '<img src="https://evil.example/x.png" onerror="alert(1)"><script>alert(2)</script>${x}{{ 7*7 }}`</pre>'
+HOSTILE = (
+    '<img src="https://evil.example/x.png" onerror="alert(1)"><script>alert(2)</script>${x}{{ 7*7 }}`</pre>'
+)
 FOREIGN = re.compile(r"^https?://(?!127\.0\.0\.1[:/])")
 SECONDS = 60_000  # of Playwright's patience, in milliseconds: the machine may be busy
 
@@ -30,7 +32,9 @@ def fill(root: Path) -> None:
     make_run(root, loaded=tiny(), rows=5)
     run = Run.create("pretrain", {"note": HOSTILE, "steps": 7}, root=root, run_id="hostile")
     for step in range(4):
-        run.metric(step=step, split="train", loss=2.5 - step / 2, lr=0.01, grad_norm=1.0, tokens_per_second=90.5)
+        run.metric(
+            step=step, split="train", loss=2.5 - step / 2, lr=0.01, grad_norm=1.0, tokens_per_second=90.5
+        )
     run.sample(step=3, prompt=HOSTILE, text=HOSTILE)
     run.log(HOSTILE)
     run.finish("failed", error=HOSTILE)
@@ -71,13 +75,17 @@ def opened(browser: Any, url: str, path: str, **context: Any) -> Iterator[Any]:
     try:
         try:
             page.goto(url + path)
-            page.wait_for_function("document.querySelector('#main') || document.querySelector('.swagger-ui .info')")
+            page.wait_for_function(
+                "document.querySelector('#main') || document.querySelector('.swagger-ui .info')"
+            )
             yield page
             page.wait_for_timeout(200)
         except Exception as error:  # first what the browser says: it is often the reason
             failed = error
         hosts = {urlparse(address).hostname for address in asked} - {None, "", "127.0.0.1"}
-        assert not hosts, f"{path} asked other machines: {sorted(map(str, hosts))}; every file must come from this server"
+        assert not hosts, (
+            f"{path} asked other machines: {sorted(map(str, hosts))}; every file must come from this server"
+        )
         assert not complaints, f"{path} complained in the browser's console: {complaints[:3]}"
         if failed is not None:
             raise failed
@@ -104,10 +112,14 @@ def check_wrong_addresses_of_programs_are_json(client: Any) -> None:
     ):
         answer = client.request(method, path)
         kind = answer.headers["content-type"]
-        assert answer.status_code == status, f"{method} {path} was answered with {answer.status_code}, not {status}"
+        assert answer.status_code == status, (
+            f"{method} {path} was answered with {answer.status_code}, not {status}"
+        )
         assert kind.startswith("application/json"), f"{method} {path} was answered by a page ({kind})"
     page = client.get("/no/such/page")
-    assert page.status_code == 404 and page.headers["content-type"].startswith("text/html"), "a wrong page is a page"
+    assert page.status_code == 404 and page.headers["content-type"].startswith("text/html"), (
+        "a wrong page is a page"
+    )
 
 
 def check_new_records_reach_an_open_page(browser: Any, url: str, root: Path) -> None:
@@ -137,6 +149,11 @@ def check_new_records_reach_an_open_page(browser: Any, url: str, root: Path) -> 
 
 
 POINTS = "count => Number(document.querySelector('.chart')?.dataset.points) >= count"
+
+
+def _nudge(page: Any, slider: str, key: str) -> None:
+    """A key on a slider: what takes the focus is a part of it."""
+    page.get_by_role("slider", name=slider).locator("[tabindex]").press(key)
 
 
 # ---- the main action of each page
@@ -187,7 +204,7 @@ def _tokens(page: Any) -> None:
 
 def _calculator(page: Any) -> None:
     before = page.locator(".figures b").first.inner_text()
-    page.get_by_role("slider", name="Layers").press("ArrowRight")
+    _nudge(page, "Layers", "ArrowRight")
     page.wait_for_function("was => document.querySelector('.figures b').innerText !== was", arg=before)
     page.wait_for_url("**n_layer=13**")
 
@@ -196,7 +213,7 @@ def _look(page: Any) -> None:
     before = page.get_by_label("Text").input_value()
     page.locator(".next button:not([disabled])").first.click()
     page.wait_for_function("was => document.querySelector('textarea').value.length > was.length", arg=before)
-    page.get_by_role("slider", name="Temperature").press("ArrowLeft")
+    _nudge(page, "Temperature", "ArrowLeft")
     page.wait_for_url("**temperature=0.95**")
 
 

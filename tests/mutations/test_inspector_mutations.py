@@ -55,8 +55,12 @@ def test_a_stream_that_begins_again_with_every_look_is_caught(monkeypatch, brows
     from chat_ui.api import runs
 
     real = runs.read_lines
-    monkeypatch.setattr(runs, "read_lines", lambda folder, name, after=0, **more: real(folder, name, 0, **more))
-    caught("records were written", checks.check_new_records_reach_an_open_page, browser, house.url, house.root)
+    monkeypatch.setattr(
+        runs, "read_lines", lambda folder, name, after=0, **more: real(folder, name, 0, **more)
+    )
+    caught(
+        "records were written", checks.check_new_records_reach_an_open_page, browser, house.url, house.root
+    )
 
 
 def test_pages_that_answer_programs_are_caught(monkeypatch, house):

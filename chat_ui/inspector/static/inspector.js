@@ -26,6 +26,7 @@ const scratchbook = (() => {
       button.setAttribute("aria-label", `Colours: ${chosen()}. Change`);
     }
     for (const element of document.querySelectorAll(".chart")) paintChart(chartOf(element));
+    for (const frame of document.querySelectorAll("iframe.viewer")) dress(frame);
   }
 
   function nextTheme() {
@@ -106,10 +107,20 @@ const scratchbook = (() => {
     setInterval(draw, 250);
   }
 
+  /* The viewers follow the system's colours. Where somebody has chosen others here, their page is told so. */
+  async function dress(frame) {
+    const mode = chosen(), dark = "@media (prefers-color-scheme: dark)";
+    if (mode === (frame.dataset.mode ?? "system")) return;
+    frame.dataset.mode = mode;
+    const page = await (await fetch(frame.dataset.page)).text();
+    frame.srcdoc = page.replaceAll(dark, { system: dark, light: "@media not all", dark: "@media all" }[mode]);
+  }
+
   /* A viewer of this server in a frame: as high as what it shows, within reason. */
   function fit(frame) {
     const page = frame.contentDocument?.documentElement;
     if (!page) return;
+    dress(frame);
     const set = () => { frame.style.height = `${Math.min(1800, Math.max(320, page.querySelector("body").scrollHeight + 24))}px`; };
     set();
     new ResizeObserver(set).observe(page.querySelector("body"));
