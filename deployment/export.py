@@ -173,7 +173,7 @@ def tokenizer_modules(file: Path) -> list[Path]:
         "print(*(m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)), sep='\\n')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(file)], capture_output=True, text=True, cwd=project_root()
+        [sys.executable, "-c", code, str(file.resolve())], capture_output=True, text=True, cwd=project_root()
     )
     if done.returncode:
         raise RunFailure(f"{file} cannot be used: {done.stderr.strip().splitlines()[-1]}")

@@ -54,7 +54,7 @@ class LoRABenchmark:
     held_out: int = _key(680, "quality: requests to ask, a multiple of 17")
     full_words: tuple[str, ...] = _key((), "quality: more settings of full tuning, key=value")
     lora_words: tuple[str, ...] = _key(
-        ("optimizer=adamw", "lr=5e-3"), "quality: more settings of the adapters' tuning"
+        ("optimizer=adamw", "lr=1e-2"), "quality: more settings of the adapters' tuning"
     )
     runs: str = _key("runs/benchmark_lora", "folder for the runs")
     fresh: bool = _key(False, "forget the rows that the results file holds")

@@ -190,8 +190,8 @@ def merge_lora(model: M, *, into: str = "auto") -> M:
     """Add the active adapter into the matrices, so that it costs nothing to run. A second time changes nothing.
 
     `into` is how precise the sum is kept: fp32, bf16, nf4, or auto: the base's own precision, and bf16 where the base
-    is in 4 bits. Rounding the sum to 4 bits again loses most of what was learned (`qlora.merge_cost` measures it). The
-    base stays in memory for `unmerge_lora`; `unload_lora` lets go of it.
+    is in 4 bits. Rounding the sum to 4 bits again loses a good part of the change, and all of it where it is small
+    (`qlora.merge_cost` measures it). The base stays in memory for `unmerge_lora`; `unload_lora` lets go of it.
     """
     for layer in lora_layers(model).values():
         layer.merge(into)

@@ -42,7 +42,7 @@ class MergeConfig:
 
     def __post_init__(self) -> None:
         if self.into not in PRECISIONS:
-            extra = "; in 4 bits the sum loses most of what was learned" if self.into == "nf4" else ""
+            extra = "; in 4 bits the sum would be rounded once more" if self.into == "nf4" else ""
             raise UserError(f"into is {self.into!r}: choose one of {', '.join(PRECISIONS)}{extra}")
 
 
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     out, cost = merge(config)
     print(f"rounding to bf16 moves the matrices by {cost['bf16']:.1%} of what the adapter changed;")
-    print(f"rounding them to 4 bits would by {cost['nf4']:.0%} of it, which is why that is not done")
+    print(f"rounding them to 4 bits would by {cost['nf4']:.0%} of it, so the matrices are kept wider")
     print(f"merged: {out}")
     print(f"next: scratchbook chat --ckpt {out}")
     return 0

@@ -9,8 +9,9 @@ time, which is all the memory that was saved; so the backward pass makes them an
     quantize_base(model, engine="bitsandbytes")      the same codes by that library's kernels
 
 Merging an adapter gives a matrix in bf16: the sum of a 4-bit base and a small change needs more than 4 bits, and
-rounding it back loses most of the change (`merge_cost` says how much). Dettmers et al., arXiv 2305.14314, §3. Left out:
-paged optimizer state; 4-bit heads and embeddings. Notebook 03 of this chapter.
+rounding it back puts small changes onto the old codes, which leaves nothing of them (`merge_cost` says how much).
+Dettmers et al., arXiv 2305.14314, §3. Left out: paged optimizer state; 4-bit heads and embeddings.
+Notebook 03 of this chapter.
 """
 
 from __future__ import annotations
@@ -179,8 +180,8 @@ def stored_as(weight: Tensor, into: str, base: Any) -> Tensor:
 def merge_cost(model: nn.Module) -> dict[str, float]:
     """What a merge into bf16 and one into NF4 would lose, as shares of the change that the adapter makes.
 
-    For each precision: ‖rounded - exact‖ / ‖ΔW‖ over all adapted matrices. Above 1, rounding moves the weights
-    further than all that was learned.
+    For each precision: ‖rounded - exact‖ / ‖ΔW‖ over all adapted matrices. Near 1 nothing is left of the change: the
+    weights are rounded back to what they were (over a base in floats it can be far above).
     """
     lost = {"bf16": 0.0, "nf4": 0.0}
     change = 0.0

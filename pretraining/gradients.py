@@ -18,8 +18,8 @@ from pretraining.distributed import SINGLE, World
 from pretraining.evaluation import IGNORE
 from pretraining.precision import autocast
 
-# ids (B, T) and labels (B, T), int64; label -100 has no loss; of packed rows perhaps also documents (B, T)
-Batch = tuple[torch.Tensor, ...]
+Pair = tuple[torch.Tensor, torch.Tensor]  # ids (B, T) and labels (B, T), int64; label -100 has no loss
+Batch = tuple[torch.Tensor, ...]  # a Pair, of packed rows perhaps also documents (B, T)
 
 
 def accumulate(

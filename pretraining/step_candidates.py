@@ -32,7 +32,7 @@ from gpt_model.config import GPTConfig
 from gpt_model.gpt import GPT
 from pretraining.config import TrainConfig
 from pretraining.fast_loss import fast_loss
-from pretraining.gradients import Batch, accumulate, clip_gradients
+from pretraining.gradients import Pair, accumulate, clip_gradients
 from pretraining.plain_loop import plain_like, plain_step
 from pretraining.trainer import Trainer
 from utils.device import exact_fast_matmul
@@ -80,12 +80,12 @@ def initial_model(shape: GPTConfig, seed: int) -> GPT:
     return GPT(shape)
 
 
-def plain(model: GPT, batches: Iterator[Batch], device: torch.device) -> Candidate:
+def plain(model: GPT, batches: Iterator[Pair], device: torch.device) -> Candidate:
     """The loop one writes first, with the weights of `model`."""
     return Candidate(plain_step(plain_like(model).to(device), _moved(batches, device), LR))
 
 
-def ours(model: GPT, batches: Iterator[Batch], rung: Rung, device: str = "cpu") -> Candidate:
+def ours(model: GPT, batches: Iterator[Pair], rung: Rung, device: str = "cpu") -> Candidate:
     """A step of `Trainer` on a copy of `model`, with what `rung` switches on."""
     own = GPT(replace(model.config, attn_backend=rung.attention))
     own.load_state_dict(model.state_dict())
@@ -120,7 +120,7 @@ def ours(model: GPT, batches: Iterator[Batch], rung: Rung, device: str = "cpu") 
 
 
 def peer(
-    name: str, model: GPT, batches: Iterator[Batch], device: torch.device
+    name: str, model: GPT, batches: Iterator[Pair], device: torch.device
 ) -> tuple[Candidate | None, str]:
     """Another project's model in the plain loop, or None and why there is none."""
     if importlib.util.find_spec(PEERS[name]) is None:
@@ -174,7 +174,7 @@ def _llms_from_scratch(c: GPTConfig) -> nn.Module:
     return _WithLoss(GPTModel({**sizes, **more}))
 
 
-def _moved(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+def _moved(batches: Iterator[Pair], device: torch.device) -> Iterator[Pair]:
     for x, y in batches:
         yield x.to(device), y.to(device)
 

@@ -26,7 +26,7 @@ from pretraining.compiling import compile_model
 from pretraining.config import TrainConfig
 from pretraining.distributed import SINGLE, World, readable
 from pretraining.evaluation import EvalBatches, EvalResult, evaluate
-from pretraining.gradients import Batch, accumulate, clip_gradients
+from pretraining.gradients import Batch, Pair, accumulate, clip_gradients
 from pretraining.journal import Journal
 from pretraining.objectives import with_objective
 from pretraining.optimizers import build_optimizer, trainable
@@ -64,7 +64,7 @@ class Trainer:
         config: TrainConfig,
         train_batches: Iterable[Batch],
         *,
-        val_batches: Iterable[Batch] | None = None,
+        val_batches: Iterable[Pair] | None = None,
         run: Run | None = None,
         tokenizer: Any = None,
         callbacks: Sequence[Callback] = (),

@@ -254,7 +254,9 @@ def list_runs(*, stage: str | None = None, root: Path | str | None = None) -> li
     for file in runs_root(root).glob(f"{stage or '*'}/*/run.json"):
         with contextlib.suppress(UserError):
             runs.append(Run.open(file.parent))
-    return sorted(runs, key=lambda run: (run.meta["start"], run.id), reverse=True)
+    return sorted(
+        runs, key=lambda run: (str(run.meta.get("start")), run.id), reverse=True
+    )  # whatever stands there
 
 
 def split_checkpoint(ref: str | Path) -> tuple[str, str | None]:

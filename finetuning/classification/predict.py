@@ -54,8 +54,13 @@ class PredictConfig:
             raise UserError(f"batch_size is {self.batch_size}: the least is 1")
 
 
-def load_classifier(ref: str | Path, *, root: Path | str | None = None) -> tuple[Classifier, Any]:
-    """(model in evaluation mode, tokenizer) of a run of this kind, or of a checkpoint folder. Raises UserError."""
+def load_classifier(
+    ref: str | Path, *, root: Path | str | None = None, merge: bool = True
+) -> tuple[Classifier, Any]:
+    """(model in evaluation mode, tokenizer) of a run of this kind, or of a checkpoint folder. Raises UserError.
+
+    An adapter is merged into the matrices: the same scores for the price of the base alone. To train on, `merge=False`.
+    """
     from finetuning.classification.model import Classifier
     from pretraining.checkpoints import find_checkpoint
     from pretraining.starting_points import find_start
@@ -69,10 +74,10 @@ def load_classifier(ref: str | Path, *, root: Path | str | None = None) -> tuple
         if note:
             print(f"note: {note}", file=sys.stderr)
     model = Classifier.load(folder)
-    if model.settings.lora is not None:
+    if merge and model.settings.lora is not None:
         from finetuning.lora import merge_lora
 
-        merge_lora(model)  # the same scores for the price of the base alone; training takes it apart again
+        merge_lora(model)
     return model, load_tokenizer(folder / "tokenizer.json")
 
 

@@ -149,7 +149,11 @@ def _table(path: Path, fields: Fields, problems: Problems) -> Found:
     """A table with a header, or `label<TAB>text` without one."""
     lines = (line for _, line in text_lines(path, fields.options(), problems))
     if bare_suffix(path) == ".txt" and not fields.need_label:
-        return ((line.rstrip("\r\n"), "", f"{path}, line {n}") for n, line in enumerate(lines, start=1) if line.strip())
+        return (
+            (line.rstrip("\r\n"), "", f"{path}, line {n}")
+            for n, line in enumerate(lines, start=1)
+            if line.strip()
+        )
     first = next(lines, None)
     if first is None:
         raise UserError(f"{path}: the file is empty: give labelled texts")

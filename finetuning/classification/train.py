@@ -202,7 +202,7 @@ def _saved_classifier(run: Run, checkpoint: Checkpoint, data: ClassData) -> tupl
         raise UserError(
             f"run {run.id} began with other texts: resume with the same data and settings, or start anew"
         )
-    return (*load_classifier(checkpoint.path), None)
+    return (*load_classifier(checkpoint.path, merge=False), None)
 
 
 def _batches(model: Any, tokenizer: Any, config: ClassifyConfig, data: ClassData) -> tuple[Any, Any]:

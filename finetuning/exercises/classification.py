@@ -273,7 +273,11 @@ ECE = Exercise(
             "you compared each forecast with its own outcome, which is 0 or 1: 70 % is never right about a single one",
         ),
     },
-    probes=lambda: [(*_forecasts(80, 3), 10), (*_forecasts(300, 4), 10), (*_forecasts(50, 5), 4)],
+    probes=lambda: [
+        (*_forecasts(80, 3), 10),
+        (*_forecasts(50, 5), 4),
+        ([0.55, 0.65, 0.95, 0.7], [True, True, False, True], 10),  # too shy on the whole
+    ],
     same=lambda a, b: abs(a - b) < 1e-9,
 )
 

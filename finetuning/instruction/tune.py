@@ -95,11 +95,12 @@ def in_steps(config: C, batches: ExampleBatches) -> C:
 
 def validation_batches(
     examples: Sequence[Example], batch_size: int, block_size: int
-) -> list[tuple[torch.Tensor, ...]]:
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The validation conversations as a fixed list of padded (x, y) batches, each example once, alone in its row.
 
     Sorted by length, so that neighbours waste little padding. Examples longer than the block are left out.
     """
     kept = sorted((e for e in examples if len(e[0]) <= block_size), key=lambda e: len(e[0]))
     groups = [kept[i : i + batch_size] for i in range(0, len(kept), batch_size)]
-    return [next(ExampleBatches(g, len(g), block_size, shuffle=False)) for g in groups]
+    rows = (next(ExampleBatches(g, len(g), block_size, shuffle=False)) for g in groups)
+    return [(ids, labels) for ids, labels, *_ in rows]

@@ -28,7 +28,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "own_mistakes": ("source=model",),
     "ipo": ("objective=ipo",),
     "smoothed": ("label_smoothing=0.1",),
-    "per_token": ("per_token=true", "beta=3"),
+    "per_token": ("per_token=true", "beta=10"),
 }
 GOAL = 0.9
 OUT = Path(__file__).parents[1] / "results" / "preference.json"
@@ -45,7 +45,7 @@ class BenchmarkConfig:
     ckpt: str = _key("assets", "the instruction-tuned model: a run, a folder, assets")
     variants: tuple[str, ...] = _key(tuple(VARIANTS), "of those that there are")
     seeds: tuple[int, ...] = _key((0, 1, 2), "one run each")
-    pairs: int = _key(800, "to learn from")
+    pairs: int = _key(2000, "to learn from")
     held_out: int = _key(200, "pairs to judge by")
     asked: int = _key(204, "held-out requests before and after")
     words: tuple[str, ...] = _key((), "more settings of every run")

@@ -28,7 +28,7 @@ class PreferenceConfig(TrainConfig):
     epochs: float | None = _key(None, "budget in passes over the pairs; 1 where no budget is given")
     batch_size: int = _key(16, "pairs in one forward pass, each of them two rows")
     objective: str = _key("dpo", "dpo or ipo")
-    lr: float = _key(3e-4, "peak learning rate")
+    lr: float = _key(1e-4, "peak learning rate")
     warmup: float = _key(0.1, "below 1: share of the budget; otherwise steps")
     weight_decay: float = _key(0.0, "on matrices only")
     eval_every: int = _key(50, "steps between evaluations; 0: only at the end")
@@ -49,7 +49,7 @@ class PreferenceConfig(TrainConfig):
     drawn: int = _key(32, "held-out requests to draw answers to, for KL and lengths; 0: none")
     data_seed: int = _key(0, "of pairs, requests and drawn answers")
 
-    beta: float = _key(0.3, "how much a nat of distance from the reference is worth")
+    beta: float = _key(1.0, "how much a nat of distance from the reference is worth")
     label_smoothing: float = _key(0.0, "the share of pairs that is taken to be the wrong way round")
     per_token: bool = _key(False, "judge an answer by its mean log-probability; wants a larger beta")
     reference: str = _key("cached", "cached: asked once about each pair; online: a second model in memory")
@@ -78,7 +78,7 @@ class PreferenceConfig(TrainConfig):
                 f"temperature is {self.temperature}, but answers are drawn with one above 0: set 1.0"
             )
         if not self.beta > 0:
-            raise UserError(f"beta is {self.beta}, but it weighs a distance: set beta=0.1")
+            raise UserError(f"beta is {self.beta}, but it weighs a distance: set beta=1")
         if not 0 <= self.label_smoothing < 0.5:
             raise UserError(
                 f"label_smoothing is {self.label_smoothing}, but half of the pairs wrong is no preference: "

@@ -94,7 +94,8 @@ def test_a_run_that_saved_again_is_loaded_again(tmp_path):
 
 def test_weights_without_a_tokenizer_are_one_clear_line(tmp_path):
     def load(ref, *, device):
-        return SimpleNamespace(tokenizer=None, model=None)
+        config = SimpleNamespace(vocab_size=300)
+        return SimpleNamespace(tokenizer=None, model=None, path=tmp_path, config=config)
 
     with pytest.raises(UserError, match=r"no tokenizer\.json"):
         Models(root=tmp_path, load=load).get("x")

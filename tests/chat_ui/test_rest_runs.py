@@ -8,7 +8,7 @@ import os
 import shutil
 
 import pytest
-from rest_harness import RUN_ID, app_on, ask, ask_async, make_run, messages_of, save, tiny
+from rest_harness import RUN_ID, Reply, app_on, ask, ask_async, make_run, messages_of, save, tiny
 
 from utils.runs import Run
 
@@ -173,8 +173,10 @@ def test_a_run_deleted_while_it_is_followed_ends_the_stream(app, root, monkeypat
     run._save()
 
     async def follow():
-        reading = asyncio.ensure_future(ask_async(app, f"{ONE}/metrics/stream"))
-        await asyncio.sleep(0.2)
+        reply = Reply(status=0, headers={}, body=b"")
+        reading = asyncio.ensure_future(ask_async(app, f"{ONE}/metrics/stream", into=reply))
+        while len(messages_of(reply.body)) < 3:
+            await asyncio.sleep(0.01)
         assert not reading.done()
         shutil.rmtree(run.path)
         return await reading
@@ -192,8 +194,10 @@ def test_a_silent_stream_shows_that_it_lives(app, root, monkeypatch):
     run._save()
 
     async def follow():
-        reading = asyncio.ensure_future(ask_async(app, f"{ONE}/metrics/stream"))
-        await asyncio.sleep(0.5)
+        reply = Reply(status=0, headers={}, body=b"")
+        reading = asyncio.ensure_future(ask_async(app, f"{ONE}/metrics/stream", into=reply))
+        while b": still here" not in reply.body:
+            await asyncio.sleep(0.01)
         run.finish("stopped")
         return await reading
 

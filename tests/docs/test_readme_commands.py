@@ -3,6 +3,7 @@
 A command without a rule here fails the test: a README may not promise what nothing runs.
 """
 
+import json
 import os
 import re
 import shlex
@@ -28,6 +29,7 @@ TINY_DEMO = [
     "train.sample_seconds=0",
 ]
 TINY_TRAIN = [*TINY_MODEL, "steps=2", "minutes=null", "max_documents=60", "eval_every=0", "sample_seconds=0"]
+TINY_DPO = ["steps=2", "pairs=16", "held_out=4", "asked=2", "drawn=1", "batch_size=4"]
 TINY_SWEEP = [*TINY_MODEL, "minutes=null", "max_documents=60", "prompts=[]"]
 
 # What is added to a command so that it takes seconds. The last word given for a key wins.
@@ -144,6 +146,33 @@ SMALL = {
     r"python -m gpt_model\.(analyze|lens|gpt(_gqa|_mla|_swa)?)( |$)": [],
     r"scratchbook bench": ["--help"],
     r"scratchbook doctor|python -m gpt_model\.(doctor|costs|sample --help)": [],
+    r"python -m deployment\.jobs": [
+        *TINY_MODEL,
+        "steps=2",
+        "minutes=null",
+        "max_documents=60",
+        "eval_every=0",
+    ],
+    r"python -m deployment\.export": ["capacity=64"],
+    r"python edge/run\.py": ["--tokens", "5"],
+    r"python -m finetuning\.evaluation\.compare": [
+        *("base=assets", "tuned=assets", "requests=17", "shots=1", "samples=3", "val_tokens=200"),
+        *("text=my_book.txt", "out=compared"),
+    ],
+    r"python -m finetuning\.instruction\.conversations": [],
+    r"python -m finetuning\.instruction\.train --resume": ["steps=3"],
+    r"python -m finetuning\.instruction\.train .*data=": [
+        *("steps=2", "epochs=null", "held_out=2", "batch_size=2"),
+    ],
+    r"python -m finetuning\.instruction\.train": ["steps=2", "requests=40", "held_out=2", "batch_size=2"],
+    r"python -m finetuning\.instruction\.respond": ["max_new_tokens=4"],
+    r"python -m finetuning\.classification\.baseline": ["reviews=900", "seeds=[0]", "rounds=20"],
+    r"python -m finetuning\.classification\.train": ["reviews=60", "epochs=1", "max_tokens=64", "--quiet"],
+    r"python -m finetuning\.classification\.predict": [],
+    r"python -m finetuning\.preference\.dpo": TINY_DPO,
+    r"python -m finetuning\.instruction\.benchmark_packing": ["--help"],
+    r"python -m finetuning\.(classification|preference)\.benchmark": ["--help"],
+    r"python -m finetuning\.benchmark": ["--help"],
     r"python -m pretraining\.evaluate": ["max_tokens=200"],
     r"python -m pretraining\.plot_curves": [],
     r"python -m working_with_text_data\.benchmark_(cleaning|pipeline)": ["--help"],
@@ -179,6 +208,11 @@ def empty_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
     from working_with_text_data.storyland import story_corpus
 
+    chats = [{"prompt": f"What is {n} and one?", "response": f"It is {n + 1}."} for n in range(40)]
+    (folder / "my_chats.jsonl").write_text("\n".join(map(json.dumps, chats)))
+    (folder / "prompts.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": each["prompt"]}) for each in chats[:2])
+    )
     (folder / "my_book.txt").write_text("\n\n".join(story_corpus(n_stories=60, seed=5)))
     run(folder, ["scratchbook", "train", *TINY_TRAIN])
     return folder
@@ -235,7 +269,10 @@ def check_plain(command: str, folder: Path) -> None:
         assert (ROOT / "tests/finetuning/test_demo_benchmark.py").exists()
         return
     words = [
-        w.replace("pretraining/configs", str(ROOT / "pretraining/configs")) for w in shlex.split(command)
+        w.replace("pretraining/configs", str(ROOT / "pretraining/configs")).replace(
+            "finetuning/recipes", str(ROOT / "finetuning/recipes")
+        )
+        for w in shlex.split(command)
     ]
     if "--help" in rule:
         words = words[: 3 if words[0] == "python" else 2]

@@ -64,7 +64,9 @@ def test_four_bits_are_measured_and_say_their_goals(tmp_path, capsys):
     assert benchmark_nf4.main(words) == 0
     figures = json.loads((tmp_path / "nf4.json").read_text())["figures"]
     bell, modes = figures["bell_curve"], figures["modes"]
-    assert abs(bell["nf4"] - 0.0919) < 0.003 and bell["nf4"] < bell["even"] < 0.11 and 0.08 < bell["int4"] < 0.1
+    assert (
+        abs(bell["nf4"] - 0.0919) < 0.003 and bell["nf4"] < bell["even"] < 0.11 and 0.08 < bell["int4"] < 0.1
+    )
     assert modes["nf4"]["bits"] == 4.5 and modes["nf4_double"]["bits"] < 4.14
     assert 0 < modes["nf4_double"]["growth"] < 0.5 and modes["float"]["growth"] == 0
     assert set(figures["speed"]["candidates"]) >= {"float", "book"}

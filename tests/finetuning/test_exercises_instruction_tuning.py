@@ -25,6 +25,12 @@ def _step_by_step(ids, trained, block):
     return (ids, trained) if True in trained[1:] else None
 
 
+def _all_trained(ids, trained, block):
+    if len(ids) <= block:
+        return ids, trained
+    return (ids[:block], [True] * block) if any(trained[1:block]) else None
+
+
 @pytest.mark.parametrize(
     ("exercise", "right"),
     [
@@ -43,14 +49,14 @@ def test_any_other_right_answer_passes(exercise, right):
 @pytest.mark.parametrize(
     ("exercise", "wrong", "words"),
     [
-        (LABELS, lambda ids, trained: "ids", "one label for each"),
+        (LABELS, lambda ids, trained: "ids", "not a str"),
         (LABELS, lambda ids, trained: 3, "give a list of labels"),
         (LABELS, lambda ids, trained: _by_index(ids, trained)[:-1], "one label for each"),
         (LABELS, lambda ids, trained: [-100] * len(ids), "it should be"),
         (LOOK, lambda documents: [[True]], "lines of"),
-        (LOOK, lambda documents: [[k == q for k in documents] for q in documents], "may not look"),
-        (CUT, lambda ids, trained, block: None, "keep it"),
-        (CUT, lambda ids, trained, block: (ids, trained), "do not fit into a context"),
+        (LOOK, lambda documents: [[False for _ in documents] for _ in documents], "may look at token"),
+        (CUT, _all_trained, "what is trained does not change"),
+        (CUT, lambda ids, trained, block: (ids, trained), "give None and count it"),
     ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "name", ""),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -86,7 +85,7 @@ def test_a_stopped_run_goes_on_to_the_last_bit(tmp_path, base, words, capsys):
     )
     ours, theirs = weights(resumed), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    checkpoint = Path(resumed.meta["outputs"]["checkpoint"]["path"])
+    checkpoint = resumed.path / resumed.meta["outputs"]["checkpoint"]["path"]
     assert (checkpoint / "adapter.json").is_file() == bool(words)
     assert "numbers learned" in capsys.readouterr().out
 

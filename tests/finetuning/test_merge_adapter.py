@@ -74,6 +74,6 @@ def test_wrong_requests_are_one_line(base, tmp_path):
     ):
         with pytest.raises(UserError, match=why):
             merge(MergeConfig(**settings))
-    with pytest.raises(UserError, match="loses most"):
+    with pytest.raises(UserError, match="rounded once more"):
         MergeConfig(into="nf4")
     assert not (tmp_path / "out").exists()

@@ -83,7 +83,7 @@ def check_change_is_what_the_paper_says(config: LoRAConfig) -> None:
     """One layer in float64 against loops: y = W x + b + scale · B A x, with DoRA's rows made m long."""
     generator = torch.Generator().manual_seed(4)
     base = nn.Linear(5, 7).double()
-    layer = lora.apply_lora(nn.Sequential(base), replace(config, targets=("all",)), seed=5)[0].double()
+    layer: Any = lora.apply_lora(nn.Sequential(base), replace(config, targets=("all",)), seed=5)[0].double()
     shake(layer)
     name = "default"
     x = torch.randn(3, 5, dtype=torch.float64, generator=generator)
@@ -171,13 +171,13 @@ def check_switching(model: GPT) -> None:
     for number, name in enumerate(alone):
         lora.apply_lora(model, KINDS["lora"], name=name, seed=number)
         shake(model, name, seed=number)
-    for name in ("prose", "verse", None, "prose"):
-        lora.set_adapter(model, name)
-        wanted = base if name is None else alone[name]
-        assert torch.equal(logits(model), wanted), f"adapter {name}: another one still speaks"
+    for hat in ("prose", "verse", None, "prose"):
+        lora.set_adapter(model, hat)
+        wanted = base if hat is None else alone[hat]
+        assert torch.equal(logits(model), wanted), f"adapter {hat}: another one still speaks"
         learning = {n for n, p in model.named_parameters() if p.requires_grad}
-        own = set() if name is None else set(lora.lora_parameters(model, name))
-        assert learning == own, f"adapter {name} is in use, but {sorted(learning ^ own)[:2]} would learn"
+        own = set() if hat is None else set(lora.lora_parameters(model, hat))
+        assert learning == own, f"adapter {hat} is in use, but {sorted(learning ^ own)[:2]} would learn"
 
 
 def check_cached_equals_uncached(model: GPT, config: LoRAConfig) -> None:
@@ -216,7 +216,7 @@ def peft_config(config: LoRAConfig) -> Any:
     targets = ["qkv_proj", "out_proj", "up_proj"]
     return LoraConfig(
         r=config.r,
-        lora_alpha=config.alpha,
+        lora_alpha=int(config.alpha),
         lora_dropout=config.dropout,
         target_modules=targets,
         use_rslora=config.rslora,

@@ -116,9 +116,10 @@ async def ask_async(
     body: bytes = b"",
     headers: Any = (),
     events: int | None = None,
+    into: Reply | None = None,
 ) -> Reply:
-    """The same within a loop. After `events` server-sent events the reader goes away."""
-    reply = Reply(status=0, headers={}, body=b"")
+    """The same within a loop. After `events` server-sent events the reader goes away. `into` is filled meanwhile."""
+    reply = Reply(status=0, headers={}, body=b"") if into is None else into
     gone = asyncio.Event()
     sent = False
 

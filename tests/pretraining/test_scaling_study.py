@@ -40,7 +40,7 @@ def test_a_study_goes_on_and_trains_nothing_twice(text, tmp_path, capsys):
     )
     assert scaling_study.main(words) == 0
     assert json.loads(out.read_text())["figures"]["runs"] == figures["runs"]
-    with pytest.raises(UserError, match="another study"):
+    with pytest.raises(UserError, match="another scaling study"):
         scaling_study.main([*words, "block_size=8"])
 
 
