@@ -23,10 +23,19 @@ from gpt_model.analyze import DTYPES
 SLIDERS = {
     "n_layer": ("Layers", 1, limits.MODEL_SIZES["n_layer"], 1),
     "n_head": ("Heads", 1, 64, 1),
+    "n_embd": ("Width (n_embd)", 32, 8192, 32),
     "n_kv_head": ("Key-value heads", 1, 64, 1),
-    "n_embd": ("Width", 32, 8192, 32),
+    "kv_latent_dim": ("Latent per token", 16, 2048, 16),
+    "window": ("Window, tokens", 16, 8192, 16),
 }
-USES = {"context": ("Context, tokens", 6, 17), "batch": ("Rows at once", 0, 8)}  # powers of two
+OWN = {
+    "mha": (),
+    "gqa": ("n_kv_head",),
+    "mla": ("kv_latent_dim",),
+    "swa": ("n_kv_head", "window"),
+}  # of an attention
+ONLY = {name for names in OWN.values() for name in names}
+USES = {"context": ("Context, tokens", 6, 17), "batch": ("Batch size", 0, 8)}  # powers of two
 
 
 def register() -> None:
@@ -50,6 +59,7 @@ class Page:
         self.here, self.request = here, request
         self.moved: dict[str, Any] = {}
         self.sliders: dict[str, tuple[ui.slider, ui.html]] = {}
+        self.boxes: dict[str, ui.element] = {}
         self.quiet = False
 
     async def show(self) -> None:
@@ -69,11 +79,11 @@ class Page:
                 self.attention = ui.select(
                     known.attentions, value=attention, label="Attention", on_change=self.refresh
                 ).props("dense outlined")
-                self.dtype = self._choice("dtype", "Numbers", list(DTYPES), "bf16")
+                self.dtype = self._choice("dtype", "Data type", list(DTYPES), "bf16")
                 self.optimizer = self._choice("optimizer", "Optimizer", list(OPTIMIZERS), "adamw")
             with ui.element("div").classes("sliders"):
                 for name, (label, low, high, step) in SLIDERS.items():
-                    otherwise = config.get(name) or config["n_head"]
+                    otherwise = derived(name, config, attention)
                     value = int(said_number(self.request, name, otherwise, low, high))
                     if name in self.request.query_params:
                         self.moved[name] = value
@@ -89,21 +99,22 @@ class Page:
         self.figures = raw("")
         with card(
             "The same shape with each attention",
-            "The cache holds the keys and values of all rows at this context.",
+            "The key-value cache of the whole batch at this context, beside that of multi-head attention.",
         ):
             self.variants = raw("")
         with ui.element("div").classes("grid"):
             with card("Where the parameters are"):
                 self.tree = raw("")
-            with card("Memory to train and to write"):
+            with card("Memory for training and for generation"):
                 self.memory = raw("")
         with card("Presets side by side"):
             chosen = [name for name in self.request.query_params.getlist("beside") if name in self.presets]
             start = chosen[: limits.COMPARED] or [
                 name for name in ("gpt2", "gpt2-medium", "llama-tiny") if name in self.presets
             ]
-            self.beside = ui.select(list(self.presets), value=start, multiple=True, label="Presets", on_change=self.refresh).props(
-                "dense outlined use-chips")  # fmt: skip
+            self.beside = ui.select(
+                list(self.presets), value=start, multiple=True, label="Presets", on_change=self.refresh
+            ).props("dense outlined use-chips")
             self.side = Asked()
             self.several = raw("")
         if asked in self.presets:
@@ -115,7 +126,7 @@ class Page:
         return ui.select(options, value=value, label=label, on_change=self.refresh).props("dense outlined")
 
     def _slider(self, name: str, label: str, low: int, high: int, step: int, value: int) -> None:
-        with ui.element("label").classes("slider"):
+        with ui.element("label").classes("slider") as box:
             raw(label, "span")
             shown = raw(_shown(name, value), "b")
             slider = ui.slider(
@@ -123,14 +134,13 @@ class Page:
                 max=high,
                 step=step,
                 value=value,
-                on_change=lambda event: self._move(name, event.value),
+                # Asked now: by the time that the task runs, `quiet` is over.
+                on_change=lambda event: None if self.quiet else self._move(name, event.value),
             )
             slider.props(f'aria-label="{label}"')
-        self.sliders[name] = (slider, shown)
+        self.sliders[name], self.boxes[name] = (slider, shown), box
 
     async def _move(self, name: str, value: float) -> None:
-        if self.quiet:
-            return
         self.sliders[name][1].set_content(_shown(name, int(value)))
         if name in SLIDERS:
             self.moved[name] = int(value)
@@ -140,24 +150,34 @@ class Page:
         """Another preset: its own settings."""
         config = self.presets[event.value].config
         self.moved, self.quiet = {}, True
-        for name in SLIDERS:
-            value = config.get(name) or config["n_head"]
-            self.sliders[name][0].set_value(value)
-            self.sliders[name][1].set_content(_shown(name, value))
         self.attention.set_value(config["attention"])
+        for name in SLIDERS:
+            self._put(name, derived(name, config, config["attention"]))
         self.quiet = False
         await self.refresh()
 
+    def _put(self, name: str, value: int) -> None:
+        self.sliders[name][0].set_value(value)
+        self.sliders[name][1].set_content(_shown(name, value))
+
+    def _follow(self, settings: dict[str, Any]) -> None:
+        """Show the sliders of the chosen attention; one that nobody has moved stands where the others put it."""
+        config = {**self.presets[self.preset.value].config, **settings}
+        self.quiet = True
+        for name in SLIDERS:
+            if name in ONLY:
+                self.boxes[name].set_visibility(name in OWN.get(self.attention.value, ()))
+            if name in ONLY and name not in self.moved:
+                self._put(name, derived(name, config, self.attention.value))
+        self.quiet = False
+
     def settings(self) -> dict[str, Any]:
         """What replaces the preset's settings."""
-        given = dict(self.moved)
         own = self.presets[self.preset.value].config
+        fitting = OWN.get(self.attention.value, ())
+        given = {name: value for name, value in self.moved.items() if name not in ONLY or name in fitting}
         if self.attention.value != own["attention"]:
             given["attention"] = self.attention.value
-        if self.attention.value != "gqa":
-            given.pop("n_kv_head", None)
-        elif "n_kv_head" not in given and not own.get("n_kv_head"):
-            given["n_kv_head"] = self._of("n_kv_head")
         if self._use("context") > own["block_size"]:
             given["block_size"] = self._use("context")  # a longer context needs a model that can read it
         return given
@@ -173,6 +193,7 @@ class Page:
         if self.quiet:
             return
         settings = self.settings()
+        self._follow(settings)
         use = {
             "context": self._use("context"),
             "batch": self._use("batch"),
@@ -185,8 +206,9 @@ class Page:
             shape=Shape(preset=self.preset.value, settings=Settings(**settings)), use=Use(**use))))  # fmt: skip
         if found is not None:
             self._draw(found)
-        several = await self.side(lambda: rest.compare(self.here, SeveralQuestion(
-            shapes=[Shape(preset=name) for name in self.beside.value], use=Use(**{**use, "context": None}))))  # fmt: skip
+        shapes = [Shape(preset=name) for name in self.beside.value]
+        several = await self.side(lambda: rest.compare(
+            self.here, SeveralQuestion(shapes=shapes, use=Use(**{**use, "context": None}))))  # fmt: skip
         if several is not None:
             self.several.set_content(_several(several))
 
@@ -197,16 +219,31 @@ class Page:
             "parameters": parts.number(parameters["total"]),
             "weights": parts.size(writing["weights"]),
             "key-value cache": parts.size(writing["cache"]),
-            "a training step": parts.size(training["all at once"]),
+            "memory of a training step": parts.size(training["all at once"]),
         }))  # fmt: skip
         self.variants.set_content(variants_of(found.variants, self.attention.value))
-        self.tree.set_content(_bars({k: v for k, v in parameters.items() if k not in ("total", "non-embedding")}, parts.short)
-                              + "".join(f'<p class="quiet">{parts.text(line)}</p>' for line in found.explained))  # fmt: skip
+        shares = {k: v for k, v in parameters.items() if k not in ("total", "non-embedding")}
+        sums = "".join(f'<p class="quiet small">{parts.text(line)}</p>' for line in found.explained)
+        self.tree.set_content(_bars(shares, parts.short) + sums)
         whole = "all at once"
         self.memory.set_content(
             "<h3>A training step</h3>" + _bars({k: v for k, v in training.items() if k != whole}, parts.size)
-            + "<h3>Writing</h3>" + _bars({k: writing[k] for k in ("weights", "cache", "logits")}, parts.size)
+            + "<h3>Generation</h3>" + _bars({k: writing[k] for k in ("weights", "cache", "logits")}, parts.size)
         )  # fmt: skip
+
+
+def derived(name: str, config: dict[str, Any], attention: str) -> int:
+    """What a setting is, or what it comes to where the configuration leaves it open."""
+    if config.get(name):
+        return int(config[name])
+    if name == "kv_latent_dim":
+        return max(1, config["n_embd"] // 3)
+    if name == "window":
+        return max(1, config["block_size"] // 4)
+    from attention_mechanisms.grouped_query import default_kv_heads
+
+    heads = int(config["n_head"])
+    return default_kv_heads(heads) if attention == "gqa" else heads
 
 
 def _shown(name: str, value: int) -> str:
@@ -234,8 +271,10 @@ def variants_of(variants: list[Any], chosen: str) -> str:
 def _bars(values: dict[str, Any], told: Any) -> str:
     largest = max((value for value in values.values() if isinstance(value, int | float)), default=0) or 1
     rows = ((parts.text(name), parts.bar(value / largest, told(value))) for name, value in values.items())
-    return parts.table(("", ""), rows, raw=True).replace(
-        "<thead><tr><th scope=col></th><th scope=col></th></tr></thead>", ""
+    return (
+        parts.table(("", ""), rows, raw=True)
+        .replace("<table>", '<table class="bars">')
+        .replace("<thead><tr><th scope=col></th><th scope=col></th></tr></thead>", "")
     )
 
 
@@ -245,8 +284,8 @@ def _several(found: Any) -> str:
     for label, group, key, told in (
         ("parameters", "parameters", "total", parts.number),
         ("weights", "decoding memory, bytes", "weights", parts.size),
-        ("cache of one row", "decoding memory, bytes", "cache of one row", parts.size),
-        ("a training step", "training memory, bytes", "all at once", parts.size),
+        ("key-value cache, batch 1", "decoding memory, bytes", "cache of one row", parts.size),
+        ("memory of a training step", "training memory, bytes", "all at once", parts.size),
     ):
         rows.append((label, *(told(shape.figures[group][key]) for shape in found.shapes)))
     for name in found.differing:

@@ -16,9 +16,16 @@ PALETTE = ("#1f8f86", "#d9731a", "#6f7bd6", "#c2568f", "#8a9a2b", "#3f97cf", "#b
 
 
 def lines(
-    series: Mapping[str, Sequence[Sequence[float]]], x: str, y: str, *, log: bool = False, legend: bool = True
+    series: Mapping[str, Sequence[Sequence[float]]],
+    x: str,
+    y: str,
+    *,
+    log: bool = False,
+    legend: bool = True,
+    looks: Mapping[str, tuple[int, bool]] | None = None,
 ) -> dict[str, Any]:
-    """Points [x, y] of each series, joined."""
+    """Points [x, y] of each series, joined. `looks`: of a series, its colour's place and whether it is dashed."""
+    looks = looks or {name: (place, False) for place, name in enumerate(series)}
     return {
         "color": list(PALETTE),
         "animation": False,
@@ -30,7 +37,8 @@ def lines(
         "yAxis": {"type": "log" if log else "value", "scale": True, "name": y, "nameTextStyle": {"align": "left"}},
         "series": [
             {"type": "line", "name": name, "data": [list(point) for point in points], "showSymbol": len(points) < 30,
-             "symbolSize": 5, "sampling": "lttb", "lineStyle": {"width": 2}}
+             "symbolSize": 5, "sampling": "lttb", "color": PALETTE[looks[name][0] % len(PALETTE)],
+             "lineStyle": {"width": 2, "type": "dashed" if looks[name][1] else "solid"}}
             for name, points in series.items()
         ],
     }  # fmt: skip

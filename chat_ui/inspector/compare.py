@@ -2,7 +2,7 @@
 
     /compare?runs=pretrain/a&runs=pretrain/b&value=loss&split=val&x=tokens
 
-Curves are drawn from the records themselves, thinned to what a screen can show; the numbers below are the newest of
+Curves are drawn from the records themselves, thinned to what a screen can show; the numbers below are the latest of
 each run. Left out: whether a difference is more than chance (`python -m attention_mechanisms.benchmark` and the
 notebook on scaling ask that).
 """
@@ -34,7 +34,9 @@ def register() -> None:
 
 
 async def page(request: Request) -> None:
-    with frame("Compare runs", "/runs", "Curves over each other, and what was set differently.") as here:
+    with frame(
+        "Compare runs", "/runs", "Their curves in one plot, and the settings in which they differ."
+    ) as here:
         await Page(here, request).show()
 
 
@@ -60,16 +62,17 @@ class Page:
             ui.select(
                 names, value=self.runs, multiple=True, label="Runs", with_input=True, on_change=self._choose
             ).props("dense outlined use-chips").classes("grow")
-            self.values = ui.select([self.value], value=self.value, label="Figure").props("dense outlined")
+            self.values = ui.select([self.value], value=self.value, label="Metric").props("dense outlined")
             self.splits = ui.select({"": "every split"}, value="", label="Split").props("dense outlined")
             ui.select(AXES, value=self.x, label="Over", on_change=self._set("x")).props("dense outlined")
             ui.switch("Logarithmic", value=self.log, on_change=self._set("log"))
         self.asked = Asked()
         with card():
+            self.title = raw("")
             self.place = ui.element("div").style("width:100%")
-        with card("The newest figures"):
+        with card("Latest values"):
             self.newest = raw("")
-        with card("What was set differently"):
+        with card("Settings that differ"):
             self.settings = raw("")
         await self._read()
         self.values.on_value_change(self._set("value"))
@@ -118,8 +121,13 @@ class Page:
             x=self.x,
             log="1" if self.log else "",
         )
+        self.title.set_content(
+            f"<h2>{parts.text(self.value)} by {AXES[self.x]}</h2>"
+            + ('<p class="about">A colour for each run; validation is dashed.</p>' if not self.split else "")
+        )
         series: dict[str, list[list[float]]] = {}
-        for name in self.runs:
+        looks: dict[str, tuple[int, bool]] = {}
+        for place, name in enumerate(self.runs):
             for row in self.records.get(name, ()):
                 split = str(row.get("split", "train"))
                 if (
@@ -129,15 +137,18 @@ class Page:
                 ):
                     label = name if self.split else f"{name} · {split}"
                     series.setdefault(label, []).append([row[self.x], row[self.value]])
+                    looks[label] = (place, not self.split and split != "train")
         self.place.clear()
         with self.place:
             if not series:
                 raw(
-                    parts.note("choose runs that have this figure" if self.runs else "choose some runs above")
+                    parts.note(
+                        "none of these runs recorded this metric" if self.runs else "choose runs above"
+                    )
                 )
                 return
             thinned = {label: _thinned(points) for label, points in series.items()}
-            options = charts.lines(thinned, AXES[self.x], self.value, log=bool(self.log))
+            options = charts.lines(thinned, AXES[self.x], "", log=bool(self.log), looks=looks)
             charts.chart(options, f"{self.value} of {len(self.runs)} runs").classes("tall")
 
 
@@ -172,7 +183,9 @@ def _newest(details: dict[str, Any]) -> str:
         cells = [parts.link(parts.run_address(name), name), parts.badge(detail.status)]
         cells += [parts.text(parts.number(train.get(key))) for key in ("step", "loss", "tokens_per_second")]
         rows.append([*cells, parts.text(parts.number(val.get("loss")))])
-    return parts.table(("run", "status", "step", "loss", "tokens/s", "validation"), rows, raw=True)
+    return parts.table(
+        ("run", "status", "step", "training loss", "tokens/s", "validation loss"), rows, raw=True
+    )
 
 
 def _differences(details: dict[str, Any]) -> str:

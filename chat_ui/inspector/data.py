@@ -54,20 +54,20 @@ class Page:
                 .props("dense outlined")
                 .classes("grow")
             )
-            ui.button("Earlier", on_click=lambda: self._go(-PAGE)).props("outline no-caps")
-            ui.button("Later", on_click=lambda: self._go(PAGE)).props("outline no-caps")
+            ui.button("Previous", on_click=lambda: self._go(-PAGE)).props("outline no-caps")
+            ui.button("Next", on_click=lambda: self._go(PAGE)).props("outline no-caps")
         self.asked = Asked()
         self.about = raw("")
         self.documents = raw("").style("display:flex;flex-direction:column;gap:.8rem")
-        with card("In numbers", f"Of the first {DOCUMENTS} documents at most."):
+        with card("Statistics", f"Of the first {DOCUMENTS} documents at most."):
             self.counting = Asked()
             self.numbers = raw("")
             self.plot = ui.element("div").style("width:100%")
             self.tables = raw("").classes("grid")
-        with card("Manifest", "Exactly which bytes these are: the sum of every file, and one of the whole."):
+        with card("Manifest", "Exactly which bytes these are: a SHA-256 of every file, and one of them all."):
             self.summing = Asked()
             self.manifest = raw("")
-            ui.button("Compute the sums", on_click=self._sum).props("outline no-caps")
+            ui.button("Compute the checksums", on_click=self._sum).props("outline no-caps")
         await self.refresh()
         ui.timer(0.05, self._count, once=True)
 
@@ -116,7 +116,7 @@ class Page:
             "bytes": parts.size(found.bytes),
             "words": f"{found.words:,}",
             "different words": f"{found.vocabulary:,}",
-            "copies": f"{found.duplicates:,}",
+            "duplicates": f"{found.duplicates:,}",
             "Zipf slope": "–" if found.zipf is None else f"{found.zipf.slope:.2f}",
         }))  # fmt: skip
         with self.plot:
@@ -124,7 +124,7 @@ class Page:
             options = charts.lines(
                 {"characters of a document": points},
                 "characters",
-                "% of documents at most so long",
+                "% of documents up to this length",
                 legend=False,
             )
             charts.chart(options, "lengths of the documents")
@@ -158,8 +158,10 @@ def document_of(document: Any) -> str:
 def manifest_shown(manifest: Any, found: Any) -> str:
     """The sums, and what is not as it was."""
     if found is None:
-        line = parts.note("made now; there is no manifest.json beside the files")
+        line = parts.note("made now; no manifest.json lies beside the files")
     else:
         line = parts.note("all files are as they were" if found.ok else str(found), bad=not found.ok)
     rows = ((row.path, parts.size(row.bytes), row.sha256[:16] + "…") for row in manifest.files[:200])
-    return line + parts.pairs({"whole": manifest.sha256}) + parts.table(("file", "size", "sha256"), rows)
+    return (
+        line + parts.pairs({"sha256 of all": manifest.sha256}) + parts.table(("file", "size", "sha256"), rows)
+    )

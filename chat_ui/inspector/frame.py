@@ -68,7 +68,8 @@ def _bar(path: str, there: set[str]) -> str:
     theme = (
         '<button class="theme" type="button" onclick="scratchbook.nextTheme()" aria-label="Colours"></button>'
     )
-    return f'<a class="name" href="/">{BOOK}<span>LLM Scratchbook</span></a><nav aria-label="Pages">{items}</nav>{theme}'
+    name = f'<a class="name" href="/">{BOOK}<span>LLM Scratchbook</span></a>'
+    return f'{name}<nav aria-label="Pages">{items}</nav>{theme}'
 
 
 def raw(content: str, tag: str = "div") -> ui.html:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from nicegui import ui
 
+from chat_ui.api import runs as rest
 from chat_ui.inspector import parts
 from chat_ui.inspector.frame import SECONDS, answered, card, frame, raw
 from chat_ui.models import NO_MODEL
@@ -33,8 +37,6 @@ def register() -> None:
 
 
 async def page() -> None:
-    from chat_ui.api import runs
-
     with frame("") as here:
         raw('<h1 class="hero">A language model you can train yourself</h1>'
             '<p class="about">Look at what this book makes. Nothing leaves this machine.</p>')  # fmt: skip
@@ -45,28 +47,38 @@ async def page() -> None:
             f'<li><a href="{to}"><b>{label}</b><span>{about}</span></a></li>'
             for to, label, about in WAYS if to != "/chat" or to in there
         ) + "</ul>")  # fmt: skip
-        names = await here.service.ids()
-        with card("Models"):
-            if names:
-                raw(parts.table(("model", ""), ((
-                    parts.text(name), parts.link(parts.address("/look", model=name), "look inside")
-                ) for name in list(names)[:20]), raw=True))  # fmt: skip
-            else:
-                raw(parts.note(NO_MODEL) + parts.command("scratchbook demo"))
-        found, problem = await answered(lambda: _newest(runs, here))
-        with card("Newest runs"):
-            if problem:
-                raw(parts.note(problem, bad=True))
-            elif found:
-                raw(parts.table(("run", "status", "began"), ((
-                    parts.link(parts.run_address(line.id), line.id), parts.badge(line.status),
+        with ui.element("div").classes("grid"):
+            await _models(here)
+            await _runs(here)
+
+
+async def _models(here: Any) -> None:
+    names = await here.service.ids()
+    with card("Models"):
+        if names:
+            rows = (
+                (parts.text(name), parts.link(parts.address("/look", model=name), "look inside"))
+                for name in list(names)[:20]
+            )
+            raw(parts.table(("model", ""), rows, raw=True))
+        else:
+            raw(parts.note(NO_MODEL) + parts.command("scratchbook demo"))
+
+
+async def _runs(here: Any) -> None:
+    found, problem = await answered(lambda: asyncio.to_thread(rest.runs, here, None, None, 0, 6))
+    with card("Newest runs"):
+        if problem or found is None:
+            raw(parts.note(problem, bad=True))
+        elif found.runs:
+            rows = (
+                (
+                    parts.link(parts.run_address(line.id), line.id),
+                    parts.badge(line.status),
                     f'<span class="when">{parts.text(parts.moment(line.start)[5:16])}</span>',
-                ) for line in found), raw=True))  # fmt: skip
-            else:
-                raw(parts.note("nothing was trained yet") + parts.command("scratchbook demo"))
-
-
-async def _newest(runs, here) -> list:
-    import asyncio
-
-    return (await asyncio.to_thread(runs.runs, here, None, None, 0, 6)).runs
+                )
+                for line in found.runs
+            )
+            raw(parts.table(("run", "status", "began"), rows, raw=True))
+        else:
+            raw(parts.note("nothing was trained yet") + parts.command("scratchbook demo"))

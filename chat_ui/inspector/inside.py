@@ -2,9 +2,9 @@
 
     /look?model=assets&view=next&text=Once+upon+a&temperature=0.8&top_k=50&top_p=0.95
 
-Click a candidate and it is appended: writing by hand, one draw at a time. Attention (a grid of heads, one of them large)
-and the logit lens are the viewers of their chapters, in a frame of their own. Left out: changing what flows through the
-model. Notebooks: 03 of attention_mechanisms, 04 and 06 of gpt_model.
+Click a candidate and it is appended: writing by hand, one draw at a time. Attention (a grid of heads, one of them
+large) and the logit lens are the viewers of their chapters, in a frame of their own. Left out: changing what flows
+through the model. Notebooks: 03 of attention_mechanisms, 04 and 06 of gpt_model.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Page:
     def _next_panel(self) -> None:
         request = self.request
         self.temperature, self.top_k, self.top_p = 1.0, 0, 1.0
-        with card("How it is drawn"), ui.element("div").classes("sliders"):
+        with card("Sampling"), ui.element("div").classes("sliders"):
             for name, label, otherwise, low, high, step in (
                 ("temperature", "Temperature", 1.0, 0.0, 2.0, 0.05),
                 ("top_k", "Top-k (0: all)", 0, 0, 200, 1),
@@ -112,12 +112,17 @@ class Page:
                 with ui.element("label").classes("slider"):
                     raw(label, "span")
                     shown = raw(parts.number(value), "b")
-                    ui.slider(min=low, max=high, step=step, value=value,
-                              on_change=lambda event, name=name, shown=shown: self._slide(name, shown, event.value)).props(
-                        f'aria-label="{label}"')  # fmt: skip
+                    ui.slider(
+                        min=low,
+                        max=high,
+                        step=step,
+                        value=value,
+                        on_change=lambda event, name=name, shown=shown: self._slide(name, shown, event.value),
+                    ).props(f'aria-label="{label}"')
         with card(
-            "What may come next",
-            "Teal: after your settings. Orange: the model's own. Click one to append it.",
+            "Next token",
+            "Teal: the probability after temperature, top-k and top-p. Orange: the model's own. "
+            "Click a token to append it.",
         ):
             self.entropy = raw("")
             self.candidates = ui.element("div").classes("next")
@@ -169,8 +174,8 @@ class Page:
         self.entropy.set_content(parts.figures({
             "tokens read": f"{len(found.ids):,}",
             "entropy, nats": f"{found.entropy:.2f}",
-            "as many equal choices": f"{math.exp(found.entropy):,.1f}",
-            "can be drawn": f"{found.candidates:,}",
+            "perplexity": f"{math.exp(found.entropy):,.1f}",
+            "tokens that can be drawn": f"{found.candidates:,}",
         }))  # fmt: skip
         self.candidates.clear()
         with self.candidates:
@@ -180,7 +185,7 @@ class Page:
 
     def _candidate(self, each: Any, largest: float) -> None:
         """One line: the bars are shares of the largest in the list."""
-        label = f"<small><b>{100 * each.drawn:.1f} %</b> · its own {100 * each.probability:.1f} %</small>"
+        label = f"<small><b>{100 * each.drawn:.1f} %</b> · model {100 * each.probability:.1f} %</small>"
         bars = parts.bar(each.drawn / largest) + parts.bar(each.probability / largest, kind="other")
         button = ui.element("button").props(f'type="button" data-id="{each.id}"')
         button.classes("cut" if each.drawn == 0 else "")
@@ -217,7 +222,10 @@ class Page:
                 parts.note("the text is too long for this view: shorten it", bad=True)
             )
             return
-        content = f'<iframe class="viewer" title="{VIEWS[self.view]}" src="{parts.text(source)}" data-page="{parts.text(source)}" onload="scratchbook.fit(this)"></iframe>'
+        content = (
+            f'<iframe class="viewer" title="{VIEWS[self.view]}" src="{parts.text(source)}" '
+            f'data-page="{parts.text(source)}" onload="scratchbook.fit(this)"></iframe>'
+        )
         alone = f'<p class="quiet">{parts.link(source, "This view alone")}, to send or to keep.</p>'
         if place.content != content + alone:
             place.set_content(content + alone)
@@ -228,6 +236,10 @@ class Page:
         )
         if found is not None:
             self.heat.set_content(heat_of(found))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "<1 %".replace("<", "&lt;")
 
 
 def heat_of(found: Any) -> str:
@@ -243,10 +255,13 @@ def heat_of(found: Any) -> str:
             continue
         title = f"{value:.2f} nats: 1 in {math.exp(min(value, 50)):,.0f}"
         boxes.append(f'<i style="--h:{min(0.85, value / 9):.2f}" title="{title}">{parts.text(shown)}</i>')
-        guesses = ", ".join(
-            f"{guess.shown} {100 * guess.probability:.0f} %" for guess in output[place - 1].guesses
+        guesses = "".join(
+            f"<span><code>{parts.text(guess.shown)}</code> {_percent(guess.probability)}</span>"
+            for guess in output[place - 1].guesses
         )
-        rows.append((shown, f"{value:.2f}", guesses))
+        rows.append(
+            (f"<code>{parts.text(shown)}</code>", f"{value:.2f}", f'<div class="guesses">{guesses}</div>')
+        )
     mean = sum(found.surprise) / len(found.surprise) if found.surprise else None
     told = {
         "nats per token": parts.number(mean),
@@ -254,5 +269,5 @@ def heat_of(found: Any) -> str:
     }
     return (
         parts.figures(told) + f'<div class="tokens heat" tabindex="0">{"".join(boxes)}</div>'
-        + parts.table(("token", "nats", "what the model would have said"), rows)
+        + parts.table(("token", "nats", "most likely here"), rows, raw=True)
     )  # fmt: skip

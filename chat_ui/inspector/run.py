@@ -71,11 +71,11 @@ class Page:
         with ui.element("div").classes("grid"):
             with card("Checkpoints"):
                 self.checkpoints = raw("")
-            with card("How it was made"):
+            with card("Configuration"):
                 raw(parts.command(" ".join(self.detail.command)) if self.detail.command else "")
                 settings = {key: _told(value) for key, value in flat(self.detail.config).items()}
                 raw(parts.pairs(settings)).classes("scroll").props('tabindex="0"')
-        with card("Where it comes from", "Code, machine and files, followed back by their sums."):
+        with card("Provenance", "Code, machine and files, each file by its SHA-256."):
             self.asked = Asked()
             self.provenance = raw("")
             ui.button("Check the files now", on_click=lambda: self._provenance(True)).props("outline no-caps")
@@ -190,11 +190,14 @@ def provenance_of(found: Any) -> str:
     for kind, files in (("read", found.inputs), ("made", found.outputs)):
         for file in files:
             if file.path is None:  # no file: a number or a name that was noted beside them
-                values[f"{kind}: {file.name}"] = _told(file.value)
+                more = {"": file.value} if not isinstance(file.value, dict) else flat(file.value)
+                values |= {
+                    f"{kind}: {file.name}{key and '.'}{key}": _told(value) for key, value in more.items()
+                }
                 continue
             where = (
                 parts.link(parts.run_address(file.from_run), file.path)
-                if file.from_run
+                if file.from_run and file.from_run != found.id
                 else parts.text(file.path)
             )
             sum_ = f"<code>{parts.text(file.sha256[:16])}…</code>" if file.sha256 else ""

@@ -3,7 +3,8 @@
     /runs?stage=pretrain&status=running&text=k3f9
 
 Statuses and last losses are read again every two seconds; a line is drawn anew only where something in it changed, so
-that what somebody has chosen stays chosen. Choosing is a form of the browser's own. Left out: one run (`run`), several in one plot (`compare`).
+that what somebody has chosen stays chosen. Choosing is a form of the browser's own. Left out: one run (`run`), several
+in one plot (`compare`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from chat_ui.inspector.frame import SECONDS, Asked, frame, keep, raw, said
 STATUSES = ("", "running", "complete", "failed", "stopped")
 SHOWN = 60  # lines; further ones are found by the filters
 AGAIN = 2.0  # seconds between two looks
-HEAD = ("", "run", "status", "began", "step", "loss", "validation", "checkpoints")
+HEAD = ("", "run", "status", "began", "step", "training loss", "validation loss", "checkpoints")
 
 
 def register() -> None:

@@ -8,6 +8,7 @@ Left out: training a tokenizer (`python -m working_with_text_data.train_tokenize
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nicegui import ui
@@ -37,7 +38,7 @@ async def page(request: Request) -> None:
     with frame(
         "Tokens",
         "/tokens",
-        "How a text is cut into what a model reads. Hover over a token for its id and bytes.",
+        "How a text is split into what a model reads. Hover over a token for its id and bytes.",
     ) as here:
         await Page(here, request).show()
 
@@ -67,11 +68,11 @@ class Page:
         self.asked = Asked()
         self.strips = raw("").classes("grid")
         self.agreement = raw("")
-        with card("What it costs", "By your own prices, of one million tokens; this book ships none."):
+        with card("What it costs", "At your prices for one million tokens; the book knows none."):
             with ui.element("div").classes("controls"):
-                self.input = self._number("Sent, per million", "input", 0.0)
-                self.output = self._number("Given back, per million", "output", 0.0)
-                self.answer = self._number("Tokens given back", "answer", 0.0)
+                self.input = self._number("Input price, per million", "input", 0.0)
+                self.output = self._number("Output price, per million", "output", 0.0)
+                self.answer = self._number("Output tokens", "answer", 0.0)
             self.price = Asked()
             self.cost = raw("")
         await self.refresh()
@@ -86,8 +87,9 @@ class Page:
         """Cut the text again."""
         text, chosen, beside = self.area.value or "", self.chosen.value, self.beside.value
         names = [chosen] + ([beside] if beside and beside != chosen else [])
-        keep("/tokens", text=text if text != TEXT else "", tokenizer=chosen, beside=beside or None,
-             input=self.input.value or None, output=self.output.value or None, answer=self.answer.value or None)  # fmt: skip
+        prices = {"input": self.input.value, "output": self.output.value, "answer": self.answer.value}
+        kept = {name: value or None for name, value in prices.items()}
+        keep("/tokens", text=text if text != TEXT else "", tokenizer=chosen, beside=beside or None, **kept)
         found = await self.asked(lambda: self._cut(text, names))
         if found is None:
             return
@@ -118,11 +120,21 @@ class Page:
         found = await self.price(lambda: rest.estimate_cost(self.here, EstimateQuestion(
             text=text, tokenizers=names, prices=prices, output_tokens=int(self.answer.value or 0))))  # fmt: skip
         if found is not None:
-            rows = ((one.tokenizer, f"{one.tokens:,}", f"{one.input:.6g}", f"{one.output:.6g}", f"{one.total:.6g}")
+            rows = ((one.tokenizer, f"{one.tokens:,}", *map(price, (one.input, one.output, one.total)))
                     for one in found.estimates)  # fmt: skip
-            self.cost.set_content(
-                parts.table(("tokenizer", "tokens", "sent", "given back", "together"), rows)
-            )
+            self.cost.set_content(parts.table(("tokenizer", "tokens", "input", "output", "total"), rows))
+
+
+def price(value: float) -> str:
+    """An amount of money, in full and with the four digits that matter.
+
+    >>> price(0.00001155), price(2.5), price(0.0)
+    ('0.00001155', '2.5', '0')
+    """
+    if not value:
+        return "0"
+    digits = max(2, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{digits}f}".rstrip("0").rstrip(".")
 
 
 def _strip(found: Any, shared: set[int], mark: bool) -> str:
@@ -165,5 +177,5 @@ def _agreement(found: Any) -> str:
     if found is None:
         return ""
     share = f"{100 * found.agreement:.0f} %"
-    return parts.note(f"Both cut at {found.shared_cuts:,} places and only one of them at {found.disputed_cuts:,}: they "
-                      f"agree on {share}. Tokens that end at a disputed place are underlined.")  # fmt: skip
+    return parts.note(f"Both split at {found.shared_cuts:,} places, only one of them at {found.disputed_cuts:,}: they "
+                      f"agree on {share}. Tokens that end where the other does not split are underlined.")  # fmt: skip

@@ -137,12 +137,12 @@ def check_new_records_reach_an_open_page(browser: Any, url: str, root: Path) -> 
                 run.metric(step=step, split="train", loss=3.0 / step)
             run.log("a new line")
             page.wait_for_function(POINTS, arg=8)
+            page.wait_for_timeout(600)  # time for what must not come: a second time the same
+            points = page.evaluate("Number(document.querySelector('.chart').dataset.points)")
+            assert points == 8, f"8 records were written, and the page has drawn {points} of them"
             page.locator(".log").get_by_text("a new line").wait_for()
             run.finish("complete")
             page.locator(".badge.complete").wait_for()
-            page.wait_for_timeout(600)
-            points = page.evaluate("Number(document.querySelector('.chart').dataset.points)")
-            assert points == 8, f"8 records were written, and the page has drawn {points} of them"
     finally:
         if run.status == "running":
             run.finish("stopped")
@@ -198,8 +198,8 @@ def _tokens(page: Any) -> None:
     page.get_by_label("Text").fill('<script>alert(3)</script>\n"quoted" <|endoftext|>')
     page.wait_for_function("document.querySelector('.tokens').innerText.includes('<script>')")
     assert page.locator(".tokens i.special").count() == 0, "typed control words are plain text"
-    page.get_by_label("Sent, per million").fill("2.5")
-    page.get_by_role("columnheader", name="together").wait_for()
+    page.get_by_label("Input price, per million").fill("2.5")
+    page.get_by_role("columnheader", name="total").wait_for()
 
 
 def _calculator(page: Any) -> None:
@@ -207,6 +207,15 @@ def _calculator(page: Any) -> None:
     _nudge(page, "Layers", "ArrowRight")
     page.wait_for_function("was => document.querySelector('.figures b').innerText !== was", arg=before)
     page.wait_for_url("**n_layer=13**")
+    assert not page.get_by_role("slider", name="Latent per token").is_visible(), "gpt2 has no latent"
+    page.get_by_label("Attention").click()
+    page.get_by_role("option", name="mla").click()
+    page.wait_for_url("**attention=mla**")
+    slider = page.get_by_role("slider", name="Latent per token")
+    slider.wait_for()
+    assert "kv_latent_dim" not in page.url, "what nobody has moved is the model's own"
+    _nudge(page, "Latent per token", "ArrowRight")
+    page.wait_for_url("**kv_latent_dim=272**")
 
 
 def _look(page: Any) -> None:
@@ -227,7 +236,7 @@ def _surprise(page: Any) -> None:
 
 def _data(page: Any) -> None:
     page.get_by_text("document 0 ").wait_for()
-    page.get_by_role("button", name="Later").click()
+    page.get_by_role("button", name="Next").click()
     page.get_by_text("document 5 ").wait_for()
     page.get_by_role("columnheader", name="word").wait_for()
 

@@ -45,19 +45,24 @@ def test_a_font_that_only_the_policy_stops_is_caught(monkeypatch, browser, house
 @pytest.mark.browser
 def test_text_of_a_run_that_becomes_html_is_caught(monkeypatch, browser, house):
     monkeypatch.setattr(parts, "text", str)
-    monkeypatch.setattr(checks, "SECONDS", 8_000)
+    monkeypatch.setattr(checks, "SECONDS", 5_000)
     caught("dialog|asked other|complained", checks.check_every_page_stays_here, browser, house.url, ("run",))
 
 
 @pytest.mark.browser
-def test_a_stream_that_begins_again_with_every_look_is_caught(monkeypatch, browser, house):
-    """The offset is forgotten: old records come again and again."""
+def test_a_stream_that_begins_again_is_caught(monkeypatch, browser, house):
+    """The offset is forgotten, once for each file (always would be a flood): old records come again."""
     from chat_ui.api import runs
 
-    real = runs.read_lines
-    monkeypatch.setattr(
-        runs, "read_lines", lambda folder, name, after=0, **more: real(folder, name, 0, **more)
-    )
+    real, forgotten = runs.read_lines, set()
+
+    def forgetful(folder, name, after=0, **more):
+        if after and name not in forgotten:
+            forgotten.add(name)
+            after = 0
+        return real(folder, name, after, **more)
+
+    monkeypatch.setattr(runs, "read_lines", forgetful)
     caught(
         "records were written", checks.check_new_records_reach_an_open_page, browser, house.url, house.root
     )
@@ -69,3 +74,19 @@ def test_pages_that_answer_programs_are_caught(monkeypatch, house):
     monkeypatch.setattr(inspector, "NOT_PAGES", ())
     with httpx.Client(base_url=house.url, timeout=60) as client:
         caught("answered", checks.check_wrong_addresses_of_programs_are_json, client)
+
+
+@pytest.mark.browser
+def test_a_slider_that_sets_what_nobody_moved_is_caught(monkeypatch, browser, house):
+    """A slider that is put in its place by the page counts as moved: the address fills with settings."""
+    from chat_ui.inspector.calculator import Page
+
+    real = Page._put
+
+    def put(self, name, value):
+        real(self, name, value)
+        self.moved[name] = value
+
+    monkeypatch.setattr(Page, "_put", put)
+    monkeypatch.setattr(checks, "SECONDS", 8_000)
+    caught("nobody has moved", checks.check_every_page_stays_here, browser, house.url, ("calculator",))
