@@ -1,12 +1,6 @@
-"""The inspector in a real browser: light and dark, a phone, the keyboard, addresses that are sent; and its pictures.
-
-With SCRATCHBOOK_SCREENSHOTS=FOLDER the pictures of every page are kept there, for the README and notebook 02.
-"""
+"""The inspector in a real browser: light and dark, a phone, the keyboard, addresses that are sent."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import inspector_checks as checks
 import pytest
@@ -19,8 +13,15 @@ VIEWS = {
     "phone": ("light", 390),
 }
 LOOKED_AT = [name for name in checks.PAGES if name != "docs"]
-READY = {"attention": "iframe.viewer", "lens": "iframe.viewer", "look": ".next button", "run": ".chart[data-points='4']",
-         "compare": ".chart canvas", "data": ".chart canvas", "surprise": ".tokens.heat i"}  # fmt: skip
+READY = {
+    "attention": "iframe.viewer",
+    "lens": "iframe.viewer",
+    "look": ".next button",
+    "run": ".chart[data-points='4']",
+    "compare": ".chart canvas",
+    "data": ".chart canvas",
+    "surprise": ".tokens.heat i",
+}
 
 
 @pytest.fixture(scope="module")
