@@ -6,7 +6,8 @@ first; the system line stays, because it says who the model is; and the reader i
 silently forgot looks like a model that is stupid.
 
 Lengths are counted in tokens of the real template, never guessed from characters.
-Left out: summarising what was dropped; keeping the cache of an earlier turn.
+Left out: summarising what was dropped. The keys of what was said before are found again by their ids
+(`gpt_model.prefix_cache`), so a long conversation costs little more than its newest turn.
 """
 
 from __future__ import annotations
@@ -48,6 +49,21 @@ class Conversation:
         """Forget the message `id` if it is the last one: it could not be answered."""
         if self.turns and self.turns[-1].id == id:
             self.turns.pop()
+
+    def again(self, id: str) -> str | None:
+        """Forget the answer `id` and all that came after it: the id of its question, or None if there is none."""
+        for index, turn in enumerate(self.turns):
+            if turn.id == id and turn.message["role"] == "assistant" and index:
+                del self.turns[index:]
+                return self.turns[-1].id
+        return None
+
+    def replace(self, id: str, text: str) -> bool:
+        """Put other words in the place of the answer `id`, if it is the last thing said; whether it was."""
+        if not self.turns or self.turns[-1].id != id or self.turns[-1].message["role"] != "assistant":
+            return False
+        self.turns[-1] = Turn(id, {"role": "assistant", "content": text})
+        return True
 
     def messages(self, system: str = "") -> list[Message]:
         """The conversation as the template wants it, opened by the system line if there is one."""

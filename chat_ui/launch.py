@@ -1,12 +1,14 @@
 """`scratchbook chat`: check that there is a port and a model, then open the chat.
 
     scratchbook chat [--ckpt RUN_OR_FOLDER] [--port 8000] [--host 127.0.0.1] [--headless]
+                     [--history FILE] [--password WORD] [--expose]
 
 The port is bound before anything slow is loaded, and the same socket is handed to the server, so that
 nobody can take it in between. Chainlit is imported only after CHAINLIT_APP_ROOT points here: it looks once,
 and would otherwise put its files into whatever folder the command was typed in.
 
-Left out: TLS, passwords and proxies. The default host is reachable from this machine only.
+The default host is reachable from this machine only; another one is refused without a password, unless `--expose` says
+that it is meant. `scratchbook serve` has the same window at /chat, with the API beside it. Left out: TLS and proxies.
 """
 
 from __future__ import annotations
@@ -18,22 +20,30 @@ import socket
 from importlib import import_module
 from pathlib import Path
 
+from chat_ui.here import FOLDER as HERE
+from chat_ui.here import HISTORY_VARIABLE
 from utils.errors import UserError
 
-HERE = Path(__file__).resolve().parent
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve the chat until Ctrl-C. Raises UserError for a taken port, no model, or a damaged one."""
     options = _parser().parse_args(argv)
+    password = options.password or os.environ.get("SCRATCHBOOK_PASSWORD") or None
+    from chat_ui.serve import ServeConfig
+
+    ServeConfig(host=options.host, password=password, expose=options.expose)  # refuses what is too open
     os.environ["CHAINLIT_APP_ROOT"] = str(HERE)
+    os.environ.pop("CHAINLIT_ROOT_PATH", None)  # it is not mounted in another server
+    if options.history is not None:
+        os.environ[HISTORY_VARIABLE] = str(options.history)
     listener = listen(options.host, options.port)
     try:
         models, ref = _model(options.ckpt)
         print(f"model: {ref}", flush=True)
         models.get(ref)  # a damaged checkpoint is one line here, not an error in the window
-        _serve(listener, options)
+        _serve(listener, options, password)
     finally:
         listener.close()
     return 0
@@ -52,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="default 127.0.0.1, which only this machine reaches"
     )
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="keep conversations in this SQLite file")
+    parser.add_argument("--password", help="asked for by every page (better: SCRATCHBOOK_PASSWORD)")
+    parser.add_argument("--expose", action="store_true", help="another host without a password, on purpose")
     return parser
 
 
@@ -93,7 +106,7 @@ def _model(ckpt: str | None):  # type: ignore[no-untyped-def]
     return shelf(), shelf().default()
 
 
-def _serve(listener: socket.socket, options: argparse.Namespace) -> None:
+def _serve(listener: socket.socket, options: argparse.Namespace, password: str | None) -> None:
     import asyncio
 
     import uvicorn
@@ -103,9 +116,13 @@ def _serve(listener: socket.socket, options: argparse.Namespace) -> None:
     host, port = listener.getsockname()[:2]
     config.run.host, config.run.port, config.run.headless = host, port, options.headless
     import_module("chat_ui.app")  # its decorators register the callbacks
+    if password:
+        from chat_ui.password import Password
+
+        web.add_middleware(Password, password=password)
 
     print(f"chat:  http://{options.host}:{port}  (Ctrl-C stops it)", flush=True)
-    if options.host not in LOOPBACK:
+    if options.host not in LOOPBACK and not password:
         print("note:  anyone who can reach this machine can use this chat; it has no password", flush=True)
     settings = uvicorn.Config(web, loop="asyncio", log_level="error", timeout_graceful_shutdown=3)
     asyncio.run(uvicorn.Server(settings).serve(sockets=[listener]))

@@ -34,7 +34,7 @@ class ModelIds:
         """Each id with what `Models.get` takes, the default model first. Reads the disk: call it in a thread."""
         found: dict[str, str] = {}
         for choice in self.models.choices():
-            found.setdefault(_id_of(choice.ref, choice.ref == self.models.first), choice.ref)
+            found.setdefault(id_of(choice.ref, choice.ref == self.models.first), choice.ref)
         found |= {name: name for name in _gpt2_here() if name not in found}
         self._known, self._read = found, time.monotonic()
         return found
@@ -55,12 +55,12 @@ class ModelIds:
 
 def _gpt2_here() -> list[str]:
     """The sizes of GPT-2 that are in Hugging Face's cache on this machine."""
-    from gpt_model.huggingface import GPT2_NAMES, find_in_cache
+    from chat_ui.models import gpt2_here
 
-    return [name for name in GPT2_NAMES if find_in_cache(name)]
+    return gpt2_here()
 
 
-def _id_of(ref: str, first: bool) -> str:
+def id_of(ref: str, first: bool) -> str:
     """The public name of a reference: stage and id of a run, a folder's last part, else the reference."""
     path = Path(ref)
     if (path / "run.json").is_file():

@@ -28,6 +28,7 @@ from utils.runs import Run, list_runs
 # How `scratchbook chat --ckpt` reaches the app, which Chainlit may also start by itself.
 CKPT_VARIABLE = "SCRATCHBOOK_CHAT_CKPT"
 ASSETS = "assets"
+ADAPTER = "adapter_config.json"  # beside the merged weights of a run that trained an adapter
 GPT2_VOCABULARY = 50257  # whoever has so many rows reads GPT-2's tokens
 NO_MODEL = (
     "no model found: make one with `scratchbook demo`, or name one with `scratchbook chat --ckpt REF` "
@@ -75,13 +76,17 @@ class Models:
         self._lock = threading.Lock()
 
     def choices(self) -> list[Choice]:
-        """All models, in the order of the picker: the one asked for, the demo's, the book's, every run."""
+        """All models, in the order of the picker: the one asked for, the demo's, the book's, every run, GPT-2."""
         runs = [run for run in list_runs(root=self.root) if has_weights(run.path)]  # newest first
         named = [Choice(self.first, f"{Path(self.first).name} (--ckpt)")] if self.first else []
         book = [Choice(ASSETS, "the book's own small model")] if has_weights(self.assets) else []
         demo = [_choice(run) for run in runs if run.stage == "demo"]
         rest = [_choice(run) for run in runs if run.stage != "demo"]
-        return [*named, *self._adapters(), *demo[:1], *book, *demo[1:], *rest]
+        gpt2 = [Choice(name, f"{name} (Hugging Face's cache)") for name in gpt2_here()]
+        every = [*named, *self._adapters(), *demo[:1], *book, *demo[1:], *rest, *gpt2]
+        return list({choice.ref: choice for choice in reversed(every)}.values())[
+            ::-1
+        ]  # each once, at its first place
 
     def _adapters(self) -> list[Choice]:
         """Where `--ckpt BASE+FOLDER` named an adapter: the base, and the adapters beside that one."""
@@ -165,5 +170,13 @@ def _tokenizer_of(loaded: Any, ref: str) -> Any:
     raise UserError(f"{ref} has no tokenizer.json beside its weights: the chat needs one")
 
 
+def gpt2_here() -> list[str]:
+    """The sizes of GPT-2 that are in Hugging Face's cache on this machine."""
+    from gpt_model.huggingface import GPT2_NAMES, find_in_cache
+
+    return [name for name in GPT2_NAMES if find_in_cache(name)]
+
+
 def _choice(run: Run) -> Choice:
-    return Choice(str(run.path), f"{run.stage} {run.id}")
+    adapted = any(run.path.glob(f"checkpoints/*/{ADAPTER}"))
+    return Choice(str(run.path), f"{run.stage} {run.id}{' (adapter)' if adapted else ''}")

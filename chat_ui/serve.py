@@ -1,9 +1,10 @@
 """`scratchbook serve`: the chat's models, the API and the inspector on one port, on this machine alone.
 
     scratchbook serve [--ckpt REF] [--host 127.0.0.1] [--port 8000] [--password WORD] [--expose]
+                      [--history FILE]
 
-Each option can also stand in the environment (SCRATCHBOOK_HOST, _PORT, _PASSWORD, _CORS, _LOG_LEVEL, _CKPT, _RUNS;
-HF_TOKEN is read where something is fetched from Hugging Face), which is how a container and `uvicorn
+Each option can also stand in the environment (SCRATCHBOOK_HOST, _PORT, _PASSWORD, _CORS, _LOG_LEVEL, _CKPT, _RUNS,
+_CHAT_HISTORY; HF_TOKEN is read where something is fetched from Hugging Face), which is how a container and `uvicorn
 chat_ui.server:app` are told. The command line wins.
 
 The port is bound before anything slow is loaded. Another host than this machine's own is refused without a password,
@@ -43,6 +44,7 @@ class ServeConfig:
     ckpt: str | None = None
     runs: Path | None = None
     expose: bool = False
+    history: Path | None = None
 
     def __post_init__(self) -> None:
         if self.log_level not in LOG_LEVELS:
@@ -68,7 +70,9 @@ class ServeConfig:
         from chat_ui.server import Options
 
         hosts = HERE_ALONE if self.local and not self.cors else ()
-        return Options(self.ckpt, self.runs, password=self.password, hosts=hosts, cors=self.cors)
+        return Options(
+            self.ckpt, self.runs, password=self.password, hosts=hosts, cors=self.cors, history=self.history
+        )
 
 
 def from_environment(environ: Mapping[str, str] = os.environ, **options: Any) -> ServeConfig:
@@ -77,7 +81,7 @@ def from_environment(environ: Mapping[str, str] = os.environ, **options: Any) ->
     def said(name: str) -> str | None:
         return environ.get(f"SCRATCHBOOK_{name}") or None
 
-    port, runs = said("PORT"), said("RUNS")
+    port, runs, history = said("PORT"), said("RUNS"), said("CHAT_HISTORY")
     if port is not None and not port.isdecimal():
         raise UserError(f"SCRATCHBOOK_PORT is {port!r}: give a number from 0 to 65535")
     cors = tuple(origin.strip() for origin in (said("CORS") or "").split(",") if origin.strip())
@@ -89,6 +93,7 @@ def from_environment(environ: Mapping[str, str] = os.environ, **options: Any) ->
         "log_level": (said("LOG_LEVEL") or "").lower() or None,
         "ckpt": said("CKPT"),
         "runs": None if runs is None else Path(runs),
+        "history": None if history is None else Path(history).expanduser(),
     }
     values |= {name: value for name, value in options.items() if value is not None}
     return ServeConfig(**{name: value for name, value in values.items() if value is not None})
@@ -126,6 +131,7 @@ def _serve(config: ServeConfig, listener: Any) -> None:
         print(f"note:  {NO_MODEL}", flush=True)
     port = listener.getsockname()[1]
     shown = f"[{config.host}]" if ":" in config.host else config.host
+    print(f"chat:  http://{shown}:{port}/chat", flush=True)
     print(f"serve: http://{shown}:{port}  (for programs: /v1 and /docs; Ctrl-C stops it)", flush=True)
     if not config.local and config.password is None:
         print("note:  anyone who can reach this machine can use this server; it has no password", flush=True)
@@ -143,6 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--password", help="asked for by every page (better: SCRATCHBOOK_PASSWORD)")
     parser.add_argument("--ckpt", metavar="REF", help="the default model: a run, a folder, or a name")
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help="the folder of runs (default: runs)")
+    parser.add_argument(
+        "--history", type=Path, metavar="FILE", help="keep the chat's conversations in this SQLite file"
+    )
     parser.add_argument(
         "--cors", nargs="*", metavar="ORIGIN", help="origins whose pages may call this server"
     )

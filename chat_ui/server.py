@@ -6,6 +6,7 @@
 |---|---|
 | `/v1` | the OpenAI-compatible API (`openai_api`) |
 | `/api/v1/tokenization`, `/api/v1/transformer`, `/api/v1/runs` | `api/` |
+| `/chat` | the chat window (`mounting`, `app`) |
 | `/health` | answers at once, whatever is computed |
 | `/docs` | the routes to try out, from files on this machine |
 | everything else | pages to look at it all (`inspector`) |
@@ -34,6 +35,7 @@ from starlette.exceptions import HTTPException
 
 from chat_ui import api, inspector, limits, openai_api
 from chat_ui.model_ids import UnknownModel
+from chat_ui.mounting import mount_chat
 from chat_ui.offline import StayLocal
 from chat_ui.password import BodyLimit, Password
 from chat_ui.service import Busy, Service
@@ -52,6 +54,7 @@ class Options:
     ckpt: the default model (None: the newest demo's, else the book's own). runs: the folder of runs. password: asked
     for by every page but /health. hosts: names under which it may be addressed (none: any name), which keeps a
     strange web page from reaching a server on loopback under a name of its own. cors: origins whose pages may call it.
+    chat: whether the chat window is at /chat. history: the file in which its conversations are kept.
     """
 
     ckpt: str | None = None
@@ -60,6 +63,8 @@ class Options:
     password: str | None = None
     hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
+    chat: bool = True
+    history: Path | None = None
 
 
 class Health(BaseModel):
@@ -106,6 +111,8 @@ def create_app(options: Options | None = None, *, service: Service | None = None
 
     for kind in (ScratchbookError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refuse)
+    if options.chat:
+        mount_chat(app, serving, options.history)
     inspector.attach(app)
     _doors(app, options)
     return app

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -230,7 +231,9 @@ def check_rules(sampling: Sampling, ids: Sequence[int], vocab_size: int) -> None
 class Answer:
     """One request on its way: enter it, read its pieces, leave it whenever you like.
 
-    prompt_tokens, completion_tokens: how many were read and drawn so far (an end token is not counted).
+    prompt_tokens, completion_tokens: how many were read and drawn so far (an end token is not counted). asked_at,
+    first_at, last_at: when it was asked and when the engine had its first and its newest event, in seconds of
+    `time.perf_counter`.
     """
 
     def __init__(self, service: Service, ref: str, request: Request, stop: Sequence[str]) -> None:
@@ -243,6 +246,7 @@ class Answer:
         self._over = asyncio.Event()  # the engine has let go of every row
         self._told = 0  # samples whose end was read
         self._going = 0  # samples that the engine has not ended
+        self.asked_at = self.first_at = self.last_at = 0.0
 
     @property
     def completion_tokens(self) -> int:
@@ -251,6 +255,7 @@ class Answer:
 
     async def __aenter__(self) -> Answer:
         self._loop = asyncio.get_running_loop()
+        self.asked_at = time.perf_counter()
         request, service = self.request, self.service
         if not 1 <= request.n <= service.max_rows:
             raise UserError(f"n is {request.n}: ask for 1 to {service.max_rows} samples")
@@ -280,6 +285,11 @@ class Answer:
                 await self._over.wait()  # the engine's next step ends it; a cancelled task does not wait
         finally:
             self.service._give_back(self.request.n)
+
+    def stop(self) -> None:
+        """End it within one token, from any task: whoever reads it gets what is there, then its end ("cancelled")."""
+        if not self._over.is_set():
+            self._engine.cancel(self._number, self)
 
     def __aiter__(self) -> AsyncIterator[Piece]:
         return self
@@ -321,6 +331,8 @@ class Answer:
 
     def hear(self, event: Event) -> None:
         """Take one event of the engine: make text of it, and end the sample at a stop string."""
+        self.last_at = time.perf_counter()
+        self.first_at = self.first_at or self.last_at
         sample = self._samples[event.sample]
         self._going -= event.finish_reason is not None
         if event.error is not None and not sample.ended:

@@ -53,7 +53,8 @@ def server(tiny_checkpoint, tmp_path_factory):
         "0",
         "--headless",
     ]
-    environment = {k: v for k, v in os.environ.items() if k != "CHAINLIT_APP_ROOT"}
+    told = ("CHAINLIT_APP_ROOT", "CHAINLIT_ROOT_PATH")  # by other tests of this process
+    environment = {k: v for k, v in os.environ.items() if k not in told}
     process = subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -49,6 +49,26 @@ def test_a_message_that_could_not_be_answered_is_taken_back():
     assert len(talk.messages()) == 2, "what was answered stays"
 
 
+def test_an_answer_is_forgotten_with_all_that_followed():
+    talk = Conversation()
+    for id, text in (("1", "a"), ("3", "b")):
+        talk.ask(id, text)
+        talk.answer(id + "!", text.upper())
+    assert talk.again("1") is None and talk.again("x") is None and len(talk.turns) == 4, "only answers"
+    assert talk.again("1!") == "1"
+    assert talk.messages() == conversation(("user", "a"))
+
+
+def test_only_the_last_answer_can_be_replaced():
+    talk = Conversation()
+    talk.ask("1", "a")
+    talk.answer("2", "A")
+    assert not talk.replace("1", "x") and talk.replace("2", "B")
+    talk.ask("3", "c")
+    assert not talk.replace("2", "C")
+    assert talk.messages() == conversation(("user", "a"), ("assistant", "B"), ("user", "c"))
+
+
 TURN = st.tuples(st.text("ab ", max_size=12), st.text("xy ", max_size=12))
 
 

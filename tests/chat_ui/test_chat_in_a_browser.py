@@ -74,6 +74,7 @@ def test_stop_ends_the_answer(page):
     page.locator("#stop-button").click(timeout=20_000)
     playwright.expect(page.locator("#stop-button")).to_have_count(0, timeout=20_000)
     playwright.expect(page.get_by_text("Task manually stopped.")).to_be_visible()
+    playwright.expect(page.locator(".sb-answer")).to_be_visible()  # what stands below an answer comes with its end
     shown = answers(page).first.inner_text()
     page.wait_for_timeout(300)
     assert answers(page).first.inner_text() == shown, "the answer went on after Stop"
@@ -87,11 +88,76 @@ def test_typed_markers_are_shown_as_they_were_typed(page):
 
 def test_the_settings_are_within_reach(page):
     page.locator("#chat-settings-header-button").click()
-    for name in ("Model", "Mode"):
+    for name in ("Model", "Mode", "Beside the answer", "Template"):
         playwright.expect(page.get_by_role("combobox", name=name, exact=True)).to_be_visible()
-    playwright.expect(page.get_by_role("slider")).to_have_count(4)  # temperature, top-k, top-p, length
+    # temperature, top-k, top-p, min-p, length, three penalties
+    playwright.expect(page.get_by_role("slider")).to_have_count(8)
     for name in ("Seed", "System line"):
         playwright.expect(page.get_by_role("textbox", name=name, exact=True)).to_be_visible()
     page.get_by_role("textbox", name="Seed").fill("7")
     page.get_by_role("button", name="Confirm").click()
     playwright.expect(page.get_by_role("button", name="Confirm")).to_have_count(0)
+
+
+def short(page) -> None:
+    """Answers of a few tokens: the tiny model would write for seconds."""
+    page.locator("#chat-settings-header-button").click()
+    length = (
+        page.get_by_role("slider", name="Length")
+        if page.get_by_role("slider", name="Length").count()
+        else None
+    )
+    (length or page.get_by_role("slider").nth(4)).focus()
+    page.keyboard.press("Home")
+    for _ in range(29):
+        page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Confirm").click()
+
+
+def test_a_click_below_an_answer_shows_what_it_was_made_of(page):
+    short(page)
+    write(page, "hello there")
+    below = page.locator(".sb-answer").last
+    playwright.expect(below.get_by_text("30 tokens")).to_be_visible(timeout=20_000)
+    below.get_by_role("button", name="Probabilities").click()
+    tokens = below.locator(".sb-strip button")
+    playwright.expect(tokens).to_have_count(30, timeout=10_000)
+    tokens.nth(3).click()
+    playwright.expect(below.get_by_text("Token 4 of 30")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    playwright.expect(below.get_by_text("Token 5 of 30")).to_be_visible()
+    for view, word in (("Attention", "Where the model looked"), ("Logit lens", "What each layer")):
+        below.get_by_role("button", name=view).click()
+        frame = below.frame_locator("iframe.sb-page")
+        playwright.expect(frame.get_by_role("heading", level=1)).to_contain_text(word, timeout=20_000)
+        playwright.expect(frame.locator("#trouble")).to_be_hidden()
+
+
+def test_an_answer_can_be_written_again_and_kept_in_a_file(page):
+    short(page)
+    write(page, "hello there")
+    below = page.locator(".sb-answer")
+    below.get_by_text("30 tokens").wait_for(timeout=20_000)
+    first = answers(page).first.inner_text()
+    below.get_by_role("button", name="Write again").click()
+    playwright.expect(answers(page).first).not_to_have_text(first, timeout=20_000)
+    below.get_by_text("30 tokens").wait_for(timeout=20_000)
+    assert below.count() == 1, "the old answer is still there"
+    with page.expect_download() as download:
+        below.get_by_role("button", name="Export").click()
+    assert download.value.suggested_filename.startswith("conversation-")
+
+
+def test_two_ways_of_drawing_stand_side_by_side(page):
+    short(page)
+    page.locator("#chat-settings-header-button").click()
+    page.get_by_role("combobox", name="Beside the answer").click()
+    page.get_by_role("option", name="greedy").click()
+    page.get_by_role("button", name="Confirm").click()
+    write(page, "hello there")
+    sides = page.locator(".sb-beside article")
+    playwright.expect(sides).to_have_count(2, timeout=20_000)
+    sides.nth(1).get_by_role("button", name="Go on from here").click(timeout=20_000)
+    playwright.expect(sides.nth(1).get_by_role("button")).to_have_text("Goes on from here")
+    boxes = [sides.nth(n).bounding_box() for n in (0, 1)]
+    assert boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]

@@ -102,6 +102,11 @@ def test_a_free_port_is_held_until_the_server_has_it():
         listener.close()
 
 
+def test_another_host_needs_a_password_or_a_word(capsys):
+    assert run_main(launch.main, ["--host", "0.0.0.0", "--port", "0"]) == 2
+    assert "--expose" in one_line(capsys)
+
+
 def test_help_costs_no_torch_and_no_chainlit():
     code = (
         "import sys, chat_ui.launch as l\n"

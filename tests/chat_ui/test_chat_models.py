@@ -47,6 +47,15 @@ def test_the_newest_demo_comes_first_then_the_book_then_every_run(tmp_path):
     assert refs == [str(new.path), "assets", str(old.path), str(pretrained.path)]
 
 
+def test_an_adapter_is_told_from_a_whole_model_and_gpt2_comes_last(tmp_path, monkeypatch):
+    run = make_run(tmp_path, "instruct")
+    (run.path / "checkpoints" / "step_000001" / "adapter_config.json").write_text("{}")
+    monkeypatch.setattr("chat_ui.models.gpt2_here", lambda: ["gpt2", "gpt2-medium"])
+    choices = Models(root=tmp_path, assets=tmp_path / "none").choices()
+    assert [choice.ref for choice in choices] == [str(run.path), "gpt2", "gpt2-medium"]
+    assert choices[0].label.endswith("(adapter)") and "Hugging Face" in choices[1].label
+
+
 def test_a_run_that_finishes_later_is_offered_without_a_restart(tmp_path):
     models = Models(root=tmp_path, assets=tmp_path / "none")
     with pytest.raises(UserError, match="scratchbook demo"):
@@ -60,6 +69,14 @@ def test_what_was_asked_for_is_the_default(tmp_path):
     models = Models(first="some/folder", root=tmp_path, assets=tmp_path / "none")
     assert models.default() == "some/folder"
     assert models.choices()[0].label == "folder (--ckpt)"
+
+
+def test_a_model_that_is_named_twice_is_offered_once(tmp_path):
+    book = tmp_path / "assets"
+    book.mkdir()
+    (book / "model.safetensors").write_bytes(b"x")
+    choices = Models(first="assets", root=tmp_path / "runs", assets=book).choices()
+    assert [(choice.ref, choice.label) for choice in choices] == [("assets", "assets (--ckpt)")]
 
 
 def test_two_chats_that_open_at_once_load_one_model(tmp_path):

@@ -4,77 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from pathlib import Path
 
 import pytest
+from chat_client import Client
 
 socketio = pytest.importorskip("socketio", reason="python-socketio is not installed: pip install -e '.[dev]'")
 aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install -e '.[dev]'")
-
-
-class Client:
-    """One chat window over the wire."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.io = socketio.AsyncClient()
-        self.pieces: list[str] = []
-        self.closed: list[dict] = []
-        self.settings: list = []
-        self.ended = asyncio.Event()
-        self.ends = 0
-        self.io.on("stream_start", lambda step: self.pieces.append(step["output"]))
-        self.io.on("stream_token", lambda data: self.pieces.append(data["token"]))
-        self.io.on("update_message", self._update)
-        self.io.on("chat_settings", self.settings.append)
-        self.io.on("task_end", self._task_end)
-
-    def _update(self, step: dict) -> None:
-        if step["type"] == "assistant_message":  # the other kind is Chainlit's own record of the call
-            self.closed.append(step)
-
-    def _task_end(self, *_) -> None:
-        self.ends += 1
-        self.ended.set()
-
-    async def open(self, **knobs) -> Client:
-        auth = {
-            "sessionId": str(uuid.uuid4()),
-            "clientType": "webapp",
-            "userEnv": None,
-            "chatProfile": None,
-            "threadId": None,
-        }
-        await self.io.connect(self.url, socketio_path="/ws/socket.io", auth=auth, transports=["websocket"])
-        await self.io.emit("connection_successful")
-        async with asyncio.timeout(20):
-            while not self.settings or self.ends < 2:  # one for connecting, one for the start of the chat
-                await asyncio.sleep(0.01)
-        if knobs:
-            defaults = {field["id"]: field["initial"] for field in self.settings[-1]}
-            await self.io.call("chat_settings_change", {**defaults, **knobs})
-        return self
-
-    async def say(self, text: str) -> None:
-        self.ended.clear()
-        step = {
-            "id": str(uuid.uuid4()),
-            "name": "User",
-            "type": "user_message",
-            "output": text,
-            "createdAt": "2026-01-01T00:00:00Z",
-        }
-        await self.io.emit("client_message", {"message": step, "fileReferences": None})
-
-    async def until_done(self) -> str:
-        await asyncio.wait_for(self.ended.wait(), 40)
-        return "".join(self.pieces)
-
-    async def until_pieces(self, count: int) -> None:
-        async with asyncio.timeout(20):
-            while len(self.pieces) < count:
-                await asyncio.sleep(0.001)
 
 
 def test_two_people_at_once_each_get_their_own_seeded_answer(server):
@@ -179,9 +115,15 @@ def test_the_panel_shows_the_model_and_the_limits_of_this_model(server, tiny_che
         "temperature",
         "top_k",
         "top_p",
+        "min_p",
         "max_new_tokens",
         "seed",
         "system",
+        "beside",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "template",
     ]
     assert fields["model"]["initial"] == str(tiny_checkpoint)
     assert fields["mode"]["initial"] == "chat"
@@ -190,3 +132,20 @@ def test_the_panel_shows_the_model_and_the_limits_of_this_model(server, tiny_che
 
 def test_nothing_is_written_where_the_command_was_typed(server):
     assert list(Path(server.cwd).iterdir()) == []
+
+
+def test_sixteen_people_at_once_all_get_their_answers(server):
+    """They are written together: nobody waits for the others to end, and the server answers meanwhile."""
+
+    async def talk():
+        clients = [await Client(server.url).open(seed=str(n), max_new_tokens=40.0) for n in range(16)]
+        for client in clients:
+            await client.say("hello")
+        texts = [await client.until_done() for client in clients]
+        for client in clients:
+            await client.io.disconnect()
+        return texts
+
+    texts = asyncio.run(talk())
+    assert [len(text) for text in texts] == [40] * 16
+    assert len(set(texts)) == 16, "two of them drew with the same luck"

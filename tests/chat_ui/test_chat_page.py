@@ -24,7 +24,10 @@ def client():
 
     import chat_ui.app  # noqa: F401
 
-    return TestClient(web)  # not as a context manager: Chainlit ends the process when its server goes down
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CHAINLIT_ROOT_PATH", raising=False)  # another test may have mounted it in a server
+        # Not as a context manager: Chainlit ends the process when its server goes down.
+        yield TestClient(web)
 
 
 @pytest.mark.parametrize("accept", ["text/html,application/xhtml+xml", "*/*"])

@@ -1,164 +1,78 @@
-"""The bridge from a generator in a thread to the event loop, on generators that are easy to reason about."""
+"""The pace of a stream: nothing is lost, the first piece is shown at once, the others together."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 
-import pytest
+from chat_harness import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from server_harness import MODEL, with_service
 
-from chat_ui.streaming import MAX_STREAMS, background
+from chat_ui.pieces import Piece
+from chat_ui.streaming import paced
 
 
-async def collect(start, **options):
-    async with background(start, **options) as pieces:
-        return [piece async for piece in pieces]
+async def batches_of(parts, waits=0.0):
+    for number, part in enumerate(parts):
+        await asyncio.sleep(waits)
+        last = number == len(parts) - 1
+        yield [Piece(0, letter) for letter in part[:-1]] + [
+            Piece(0, part[-1], finish_reason="length" if last else None)
+        ]
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.text(max_size=4), max_size=20), st.sampled_from([0.0, 0.002]))
+@given(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=12), st.sampled_from([0.0, 0.002]))
 def test_nothing_is_lost_and_nothing_changes_places(parts, every):
-    got = asyncio.run(collect(lambda stop: iter(parts), every=every))
-    assert "".join(got) == "".join(parts)
-    assert all(got), "an empty piece is nothing to draw"
-
-
-def test_pieces_that_come_close_together_are_joined():
-    shown = threading.Event()
-
-    def quick(stop):
-        yield "first"
-        assert shown.wait(20), "the first piece must be given at once, not held until there are more"
-        for _ in range(50):
-            time.sleep(0.001)
-            yield "x"
-
     async def read():
-        got = []
-        async with background(quick, every=0.1) as pieces:
-            async for piece in pieces:
-                got.append(piece)
-                shown.set()
-        return got
+        return [piece.text async for pieces in paced(batches_of(parts), every) for piece in pieces]
 
-    got = asyncio.run(read())
-    assert (got[0], "".join(got)) == ("first", "first" + "x" * 50)
-    assert len(got) < 25
+    assert "".join(asyncio.run(read())) == "".join(parts)
 
 
-def test_the_generator_runs_in_another_thread():
-    here = threading.get_ident()
-    got = asyncio.run(collect(lambda stop: iter([str(threading.get_ident() == here)])))
-    assert got == ["False"]
-
-
-@pytest.mark.parametrize("every", [0.0, 0.05])
-def test_an_error_is_raised_where_the_pieces_are_read(every):
-    def fails(stop):
-        yield "a"
-        raise ValueError("the weights are gone")
-
+def test_the_first_piece_and_the_end_are_never_held_back():
     async def read():
-        got = []
-        with pytest.raises(ValueError, match="weights are gone"):
-            async with background(fails, every=every) as pieces:
-                async for piece in pieces:
-                    got.append(piece)
-        return got
+        loop = asyncio.get_running_loop()
+        start, times = loop.time(), []
+        async for _ in paced(batches_of(["a", "b"]), 0.2):
+            times.append(loop.time() - start)
+        return [*times, loop.time() - start]
 
-    assert asyncio.run(read()) == ["a"], "what came before the error must not be lost"
-
-
-def test_an_error_before_the_first_piece_is_raised_too():
-    def refuses(stop):
-        raise ValueError("bad prompt")
-
-    with pytest.raises(ValueError, match="bad prompt"):
-        asyncio.run(collect(refuses))
+    first, second, end = asyncio.run(read())
+    assert first < 0.1 <= second and end - second < 0.1
 
 
-def test_leaving_early_stops_and_closes_the_generator_before_the_block_ends():
-    seen = {}
+def test_pieces_that_come_close_together_are_joined(tmp_path):
+    """A real answer: many tokens, few redraws, all of them."""
 
-    def endless(stop):
-        try:
-            while not stop.is_set():
-                yield "x"
-                time.sleep(0.001)
-        finally:
-            seen["closed"] = True
+    async def talk(service):
+        async with service.answer(MODEL, [97], max_new_tokens=200) as answer:
+            return [len(pieces) async for pieces in paced(answer.batches(), 0.05)]
 
-    async def leave():
-        async with background(endless) as pieces:
-            async for _ in pieces:
+    sizes = with_service(tiny_model(), tmp_path, talk)
+    assert sum(sizes) == 200 and len(sizes) < 100
+
+
+def test_leaving_ends_the_answer(tmp_path):
+    async def talk(service):
+        async with service.answer(MODEL, [97], max_new_tokens=200) as answer:
+            async for _ in paced(answer.batches(), 0.01):
                 break
-        return dict(seen)
+        return service.waiting, service.stats(MODEL).requests
 
-    assert asyncio.run(leave()) == {"closed": True}
-
-
-def test_a_generator_that_ignores_the_event_is_stopped_after_one_more_piece():
-    made = []
-
-    def deaf(stop):
-        while True:
-            made.append(1)
-            yield "x"
-            time.sleep(0.005)
-
-    async def leave():
-        stop = threading.Event()
-        async with background(deaf, stop=stop) as pieces:
-            async for _ in pieces:
-                stop.set()
-                before = len(made)
-                break
-        return before
-
-    assert len(made) - asyncio.run(leave()) <= 1 or len(made) <= 2
+    assert with_service(tiny_model(), tmp_path, talk) == (0, 0)
 
 
-def test_a_stream_that_is_stopped_while_it_waits_for_a_thread_never_starts():
-    started = []
+def test_stop_gives_what_is_there_and_then_the_end(tmp_path):
+    async def talk(service):
+        async with service.answer(MODEL, [97], max_new_tokens=250) as answer:
+            pieces = [await anext(answer)]
+            answer.stop()
+            answer.stop()
+            pieces += [piece async for piece in answer]
+            answer.stop()  # it is over: nothing happens
+            return pieces
 
-    async def queue_up():
-        gate = threading.Event()
-        with ThreadPoolExecutor(1) as one:
-            one.submit(gate.wait)
-            stop = threading.Event()
-            async with background(lambda stop: started.append(1) or iter("x"), stop=stop, executor=one) as p:
-                stop.set()
-                gate.set()
-                assert [piece async for piece in p] == []
-
-    asyncio.run(queue_up())
-    assert started == []
-
-
-def test_cancelling_the_reader_sets_the_event():
-    stop = threading.Event()
-
-    def waits(stop):
-        yield "x"
-        stop.wait(20)
-
-    async def cancel():
-        task = asyncio.create_task(collect(waits, stop=stop))
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(cancel())
-    assert stop.is_set()
-
-
-def test_more_streams_than_threads_all_finish():
-    async def many():
-        return await asyncio.gather(*(collect(lambda stop: iter("abc")) for _ in range(3 * MAX_STREAMS)))
-
-    assert all("".join(got) == "abc" for got in asyncio.run(many()))
+    pieces = with_service(tiny_model(), tmp_path, talk)
+    assert pieces[-1].finish_reason == "cancelled" and len(pieces) < 250

@@ -9,25 +9,18 @@ import pytest
 
 pytest.importorskip("chainlit", reason="the chat extra is not installed: pip install -e '.[chat]'")
 
-from chat_harness import Engine, Window, chat_on, tiny_model
-from template_checks import END
+from chat_harness import Engine, Window, chat_on, listening, tiny_model
+from template_checks import END, role_tokenizer
 
-from gpt_model import generation
 from working_with_text_data.byte_tokenizer import ByteTokenizer
 
 
 @pytest.fixture
-def prompts(monkeypatch):
+def prompts():
     """The prompt of every answer, as text."""
-    seen: list[str] = []
-    real = generation.stream_text
 
-    def listening(model, tokenizer, prompt_ids, **rest):
-        seen.append(tokenizer.decode(prompt_ids))
-        return real(model, tokenizer, prompt_ids, **rest)
-
-    monkeypatch.setattr(generation, "stream_text", listening)
-    return seen
+    with listening() as ids:
+        yield lambda: [role_tokenizer().decode(each) for each in ids]
 
 
 def in_chat(tmp_path, conversation, **shape):
@@ -35,7 +28,7 @@ def in_chat(tmp_path, conversation, **shape):
     loaded = tiny_model(**shape)
 
     async def talk():
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open()
             try:
                 return await conversation(window)
@@ -58,7 +51,7 @@ def test_an_empty_message_gets_a_clear_answer_and_is_not_remembered(text, tmp_pa
         return errors(window)
 
     assert in_chat(tmp_path, talk) == ["the message is empty: write a few words for the model to go on from"]
-    assert prompts == [f"<|user|>hello{END}<|assistant|>"]
+    assert prompts() == [f"<|user|>hello{END}<|assistant|>"]
 
 
 def test_a_message_longer_than_the_context_says_both_numbers_and_is_not_remembered(tmp_path, prompts):
@@ -70,7 +63,7 @@ def test_a_message_longer_than_the_context_says_both_numbers_and_is_not_remember
 
     (said,) = in_chat(tmp_path, talk)
     assert "has 303 tokens" in said and "only 256" in said and "\n" not in said
-    assert prompts == [f"<|user|>hello{END}<|assistant|>"]
+    assert prompts() == [f"<|user|>hello{END}<|assistant|>"]
 
 
 def test_ten_megabytes_are_refused_while_the_loop_stays_free(tmp_path):
@@ -91,7 +84,7 @@ def test_ten_megabytes_are_refused_while_the_loop_stays_free(tmp_path):
         return errors(window), late
 
     (said,), late = in_chat(tmp_path, talk)
-    assert "has 10000003 tokens" in said
+    assert "has 10,000,000 characters" in said and "200,000" in said
     assert late < 3, f"the event loop stood still for {late:.1f} s"
 
 
@@ -107,9 +100,9 @@ def test_trimming_keeps_the_system_line_and_is_said(tmp_path, prompts):
         "The conversation is longer than the 256 tokens that this model reads at once: "
         "it no longer sees the first 2 messages."
     ]
-    assert all(prompt.startswith(f"<|system|>be a fox{END}<|user|>") for prompt in prompts)
-    assert "a" * 60 in prompts[1] and "a" * 60 not in prompts[2]
-    assert "b" * 60 in prompts[2]
+    assert all(prompt.startswith(f"<|system|>be a fox{END}<|user|>") for prompt in prompts())
+    assert "a" * 60 in prompts()[1] and "a" * 60 not in prompts()[2]
+    assert "b" * 60 in prompts()[2]
 
 
 def test_an_edited_message_goes_on_from_there(tmp_path, prompts):
@@ -121,7 +114,7 @@ def test_an_edited_message_goes_on_from_there(tmp_path, prompts):
         await window.edit(first, "three")
 
     in_chat(tmp_path, talk)
-    assert prompts[-1] == f"<|user|>three{END}<|assistant|>"
+    assert prompts()[-1] == f"<|user|>three{END}<|assistant|>"
 
 
 def test_a_new_message_ends_the_answer_before_it_and_keeps_the_order(tmp_path, prompts):
@@ -140,13 +133,13 @@ def test_a_new_message_ends_the_answer_before_it_and_keeps_the_order(tmp_path, p
     Engine(loaded, pause=0.01)
 
     async def run():
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open()
             return await talk(window)
 
     text = asyncio.run(run())
     partial = text[:-3]
-    assert prompts[1] == f"<|user|>first{END}<|assistant|>{partial}{END}<|user|>second{END}<|assistant|>"
+    assert prompts()[1] == f"<|user|>first{END}<|assistant|>{partial}{END}<|user|>second{END}<|assistant|>"
     assert len(partial) < 150
 
 
@@ -157,7 +150,7 @@ def test_continue_reads_only_the_text_and_opens_it_as_a_document(tmp_path, promp
         await window.ask("a time")
 
     in_chat(tmp_path, talk)
-    assert prompts == [f"{END}Once upon", f"{END}a time"]
+    assert prompts() == [f"{END}Once upon", f"{END}a time"]
 
 
 def test_an_answer_that_ends_by_itself_ends_without_its_end_token(tmp_path):
@@ -186,7 +179,7 @@ def test_a_model_without_roles_continues_instead_of_chatting(tmp_path):
     loaded.tokenizer = ByteTokenizer()
 
     async def talk():
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open()
             initial = {
                 field["id"]: field["initial"] for e, d in window.events if e == "chat_settings" for field in d
@@ -203,36 +196,49 @@ def test_a_model_without_roles_continues_instead_of_chatting(tmp_path):
 
 
 def test_no_model_at_all_says_how_to_make_one(tmp_path):
-    import chat_ui.app as app
+    from chat_ui import room
     from chat_ui.models import Models
+    from chat_ui.service import Service
 
     async def talk():
-        with chat_on(tiny_model(), tmp_path):
-            app.shelf = lambda: Models(root=tmp_path, assets=tmp_path)
+        async with chat_on(tiny_model(), tmp_path):
+            service = Service(Models(root=tmp_path, assets=tmp_path))
+            room.use(service)
             window = await Window().open()
             await window.ask("hello")
             await window.close()
+            await service.close()
             return errors(window)
 
     said = asyncio.run(talk())
     assert said and all("scratchbook demo" in text for text in said)
 
 
-def test_a_failure_of_the_engine_closes_the_message_and_is_said(tmp_path, monkeypatch):
-    import chat_ui.app as app
+def test_a_failure_of_the_engine_closes_the_message_and_is_said(tmp_path):
+    loaded = tiny_model()
 
-    def breaks(*_):
-        yield "half an ans"
-        raise RuntimeError("out of memory")
+    def fails():
+        if engine.passes == 9:
+            raise MemoryError("out of memory")
 
-    monkeypatch.setattr(app, "write", breaks)
+    engine = Engine(loaded, pause=0.02, during=fails)
 
-    async def talk(window):
-        text = await window.ask("hello")
-        closed = [d for e, d in window.events if e == "update_message" and d["type"] == "assistant_message"]
-        return text, closed[-1]["streaming"], errors(window)
+    async def talk():
+        async with chat_on(loaded, tmp_path):
+            window = await Window().open(max_new_tokens=100)
+            text = await window.ask("hello")
+            closed = [
+                d for e, d in window.events if e == "update_message" and d["type"] == "assistant_message"
+            ]
+            said = errors(window)
+            more = await window.ask("and now?")
+            await window.close()
+            return text, closed[-1], said, more
 
-    assert in_chat(tmp_path, talk) == ("half an ans", False, ["The answer failed: out of memory"])
+    text, closed, said, more = asyncio.run(talk())
+    assert len(text) == 8 and closed["output"] == text and not closed["streaming"]
+    assert said == ["the engine failed: out of memory"]
+    assert len(more) == 100, "one failure must not end the chat"
 
 
 def test_nothing_touches_the_global_random_state(tmp_path):
@@ -245,3 +251,205 @@ def test_nothing_touches_the_global_random_state(tmp_path):
         return torch.equal(before, torch.random.get_rng_state())
 
     assert in_chat(tmp_path, talk)
+
+
+def test_a_template_of_words_lets_a_model_without_roles_chat(tmp_path):
+    loaded = tiny_model()
+    loaded.tokenizer = ByteTokenizer()
+
+    async def talk():
+        async with chat_on(loaded, tmp_path):
+            window = await Window().open()
+            await window.change(mode="chat", template="alpaca", max_new_tokens=4)
+            answer = await window.ask("Say it")
+            await window.close()
+            return answer, [text for text in window.said() if text]
+
+    with listening() as ids:
+        answer, said = asyncio.run(talk())
+    assert len(answer) == 4 and said == []
+    text = bytes(ids[0]).decode()
+    assert "### Instruction:\nSay it" in text and text.rstrip().endswith("### Response:")
+
+
+def test_another_template_is_what_the_model_reads(tmp_path, prompts):
+    async def talk(window):
+        await window.change(template="triplet", max_new_tokens=3, seed="1")
+        await window.ask("hello")
+        await window.change(template="as trained")
+        await window.ask("hello")
+
+    in_chat(tmp_path, talk)
+    assert "### Instruction" in prompts()[0]
+    assert prompts()[1].startswith("<|user|>hello") and prompts()[1].endswith(
+        "<|user|>hello" + END + "<|assistant|>"
+    )
+
+
+def test_stop_while_the_model_is_still_read_ends_the_answer(tmp_path):
+    import threading
+
+    loaded, gate = tiny_model(), threading.Event()
+
+    async def talk():
+        async with chat_on(loaded, tmp_path) as app:
+            window = await Window().open(max_new_tokens=100)
+            models = app.service().models
+            models.ready = lambda ref: None
+            real = models.get
+            models.get = lambda ref: gate.wait(20) and real(ref)
+            await window.send("hello")
+            await asyncio.sleep(0.05)
+            await window.stop()
+            gate.set()
+            await window.finished()
+            await asyncio.sleep(0.05)
+            text = window.streamed()
+            rest = await window.ask("again")
+            await window.close()
+            return text, rest, errors(window)
+
+    text, rest, said = asyncio.run(talk())
+    assert (text, said) == ("", []) and len(rest) == 100
+
+
+def test_an_answer_that_is_stopped_says_so_below_it(tmp_path):
+    loaded = tiny_model()
+    Engine(loaded, pause=0.01)
+
+    async def talk():
+        async with chat_on(loaded, tmp_path):
+            window = await Window().open(max_new_tokens=200)
+            await window.send("hello")
+            await window.wait_for_pieces(3)
+            await window.stop()
+            await window.finished()
+            await window.close()
+            return window.element("Answer")["props"], window.streamed()
+
+    props, shown = asyncio.run(talk())
+    facts = {fact["text"]: fact["means"] for fact in props["facts"]}
+    assert f"{len(shown)} tokens" in facts and facts[f"{len(shown)} tokens"].endswith("stopped")
+
+
+def test_facts_below_an_answer(tmp_path):
+    async def talk(window):
+        await window.change(max_new_tokens=50, seed="9")
+        await window.ask("hello")
+        return window.element("Answer")
+
+    element = in_chat(tmp_path, talk)
+    texts = [fact["text"] for fact in element["props"]["facts"]]
+    assert texts[0] == "50 tokens" and texts[1].endswith(" tokens/s") and texts[-1] == "seed 9"
+    # 8 read, 50 written, the newest not kept: 57 places, keys and values of 16 float32 each, one layer
+    assert "cache 7.3 kB" in texts and 57 * 2 * 16 * 4 == 7296
+    assert element["forId"] == element["props"]["id"]
+
+
+@pytest.mark.parametrize("view", ["attention", "lens"])
+def test_a_look_inside_shows_what_was_read_and_written(view, tmp_path):
+    async def talk(window):
+        await window.change(max_new_tokens=20, seed="9", template="as trained")
+        text = await window.ask("hello </script> there")
+        id = window.answers()[-1]
+        return (
+            text,
+            await window.act("look", id=id, view=view),
+            await window.act("look", id=id, view=view, dark=True),
+        )
+
+    text, light, dark = in_chat(tmp_path, talk)
+    page = light["page"]
+    assert page.startswith("<!doctype html>") and page.count("</script>") == 2, "typed words ended the script"
+    assert "(prefers-color-scheme: dark)" not in page.partition("</style>")[0]
+    assert "color-scheme: dark" in dark["page"] and "color-scheme: light" in page
+    assert text[0] in page and "assistant" in page
+
+
+def test_a_look_at_what_is_not_there_is_one_line(tmp_path):
+    async def talk(window):
+        await window.change(max_new_tokens=3)
+        await window.ask("hello")
+        id = window.answers()[-1]
+        return [
+            await window.act("look", id="nobody", view="tokens"),
+            await window.act("look", id=id, view="soul"),
+            await window.act("look", id=[1], view="tokens", more=3),
+            await window.act("keep", id=id, side=1),
+            await window.act("keep", id=id, side="x"),
+        ]
+
+    told = in_chat(tmp_path, talk)
+    assert all(set(each) == {"error"} and "\n" not in each["error"] for each in told)
+    assert "no view 'soul'" in told[1]["error"]
+
+
+def test_only_the_newest_records_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("chat_ui.window.RECORDS", 2)
+
+    async def talk(window):
+        await window.change(max_new_tokens=2)
+        for text in "abc":
+            await window.ask(text)
+        return [set(await window.act("look", id=id, view="tokens")) for id in window.answers()]
+
+    assert in_chat(tmp_path, talk) == [{"error"}, {"rows"}, {"rows"}]
+
+
+def test_the_other_answer_cannot_be_taken_once_the_talk_went_on(tmp_path):
+    async def talk(window):
+        await window.change(max_new_tokens=5, beside="greedy")
+        await window.ask("hello")
+        id = window.answers()[-1]
+        await window.ask("more")
+        return await window.act("keep", id=id, side=1)
+
+    assert "has gone on" in in_chat(tmp_path, talk)["error"]
+
+
+def test_stop_ends_both_sides(tmp_path):
+    loaded = tiny_model()
+    engine = Engine(loaded, pause=0.01)
+
+    async def talk():
+        async with chat_on(loaded, tmp_path):
+            window = await Window().open(max_new_tokens=200, beside="hot: temperature 1.5")
+            await window.send("hello")
+            while not any(e == "element" and d["props"]["sides"][1]["text"] for e, d in window.events):
+                await asyncio.sleep(0.005)
+            before = engine.passes
+            await window.stop()
+            await window.finished()
+            await asyncio.sleep(0.1)
+            late = engine.passes - before
+            live = engine.live_caches()
+            await window.close()
+            return late, live, window.element("Answer")["props"]
+
+    late, live, props = asyncio.run(talk())
+    assert late <= 2 and live == 0
+    assert props["facts"]
+
+
+def test_the_panel_of_another_model_has_its_own_limits(tmp_path):
+    from chat_ui.models import Choice
+
+    long, short = tiny_model(block_size=256), tiny_model(block_size=64)
+
+    async def talk():
+        async with chat_on(long, tmp_path) as app:
+            models = app.service().models
+            models._load = lambda ref, device: short if ref == "small" else long
+            models.choices = lambda: [Choice("tiny", "tiny"), Choice("small", "a small one")]
+            window = await Window().open(max_new_tokens=200)
+            await window.change(model="small")
+            await window.ask("hello")
+            panels = [d for e, d in window.events if e == "chat_settings"]
+            await window.close()
+            fields = {field["id"]: field for field in panels[-1]}
+            return len(panels), fields["max_new_tokens"], fields["model"], window.streamed()
+
+    panels, length, model, text = asyncio.run(talk())
+    assert panels == 2 and (length["max"], length["initial"]) == (64, 32)
+    assert model["initial"] == "small" and [item["value"] for item in model["items"]] == ["tiny", "small"]
+    assert len(text) == 32

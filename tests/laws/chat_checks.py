@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from chat_harness import Engine, Window, chat_on, tiny_model
+from chat_harness import Engine, Window, chat_on, listening, tiny_model
 from template_checks import END, MARKERS
 
 
@@ -22,11 +22,26 @@ def spelled(tokenizer: Any, *parts: str) -> list[int]:
     return ids
 
 
+def exact_model(**shape: Any) -> Any:
+    """The tiny model in float64: answers that are written together add in another order, which must not matter."""
+    loaded = tiny_model(**shape)
+    loaded.model.double()
+    return loaded
+
+
+def alone(loaded: Any, prompt: list[int], sampling: Any, length: int) -> str:
+    """What the engine writes to this prompt when nobody else is there."""
+    from gpt_model.generation import generate
+
+    ids = generate(loaded.model, [prompt], max_new_tokens=length, sampling=sampling)[0]
+    return loaded.tokenizer.decode(ids)
+
+
 def check_streamed_equals_generated(tmp_path: Path) -> None:
     """LS1: two windows at once, with different settings; each streams exactly what `generate` gives alone."""
-    from gpt_model.generation import Sampling, generate
+    from gpt_model.sampling import Sampling
 
-    loaded = tiny_model()
+    loaded = exact_model()
     tokenizer = loaded.tokenizer
     wishes = [
         (
@@ -45,14 +60,12 @@ def check_streamed_equals_generated(tmp_path: Path) -> None:
             seed=int(knobs["seed"]),
         )
         length = int(knobs["max_new_tokens"])
-        expected.append(
-            tokenizer.decode(generate(loaded.model, [prompt], max_new_tokens=length, sampling=sampling)[0])
-        )
+        expected.append(alone(loaded, prompt, sampling, length))
         assert len(expected[-1]) == length, "the tiny model must not end by itself here"
     engine = Engine(loaded, pause=0.005)
 
     async def both() -> list[str]:
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             windows = [await Window().open(**knobs) for _, knobs in wishes]
             for window, (text, _) in zip(windows, wishes, strict=True):
                 await window.send(text)
@@ -71,7 +84,7 @@ def check_streamed_equals_generated(tmp_path: Path) -> None:
             f"window {number} streamed {got!r}, alone the engine gives {want!r}: does something "
             "(a random generator, a cache, a setting) belong to both windows?"
         )
-    assert engine.live_caches() == 0
+    assert engine.live_caches() == 0, "a cache outlived the service"
 
 
 def check_the_loop_is_free_while_a_token_is_computed(tmp_path: Path, patience: float = 20.0) -> None:
@@ -99,7 +112,7 @@ def check_the_loop_is_free_while_a_token_is_computed(tmp_path: Path, patience: f
                 blocked.append(len(waits))
 
         Engine(loaded, during=ask_the_loop)
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             windows = [await Window().open(max_new_tokens=20, seed=str(n)) for n in (1, 2)]
             for window in windows:
                 await window.send("hello")
@@ -111,7 +124,9 @@ def check_the_loop_is_free_while_a_token_is_computed(tmp_path: Path, patience: f
     answers = asyncio.run(talk())
     assert not blocked, "a forward pass ran on the event loop: everybody else had to wait for it"
     assert [len(answer) for answer in answers] == [20, 20]
-    assert len(waits) == 40
+    assert 20 <= len(waits) <= 42, (
+        "two answers of 20 tokens: at least 20 passes if they share them, 40 if not"
+    )
     middle = sorted(waits)[len(waits) // 2]
     assert middle < 0.1, f"the event loop took {middle * 1000:.0f} ms to answer while tokens were computed"
 
@@ -122,7 +137,7 @@ def check_stop_stops(tmp_path: Path) -> None:
     engine = Engine(loaded, pause=0.01)
 
     async def talk() -> None:
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open(max_new_tokens=120)
             await window.send("tell me everything")
             await window.wait_for_pieces(3)
@@ -133,7 +148,7 @@ def check_stop_stops(tmp_path: Path) -> None:
             after = engine.passes
             assert after - before <= 1, (
                 f"{after - before} more tokens were computed after Stop: cancelling a task does not end "
-                "a thread, the generator must watch a stop event"
+                "a thread, the engine must be told"
             )
             assert engine.live_caches() == 0, "the cache outlived the answer"
             shown = window.streamed()
@@ -157,7 +172,7 @@ def check_stopping_an_edited_answer(tmp_path: Path) -> None:
     engine = Engine(loaded, pause=0.01)
 
     async def talk() -> None:
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open(max_new_tokens=2)
             id = await window.send("first")
             await window.finished()
@@ -187,7 +202,7 @@ def check_cancelled_chats_leave_nothing(tmp_path: Path, chats: int = 100) -> Non
         await window.close()
 
     async def all_of_them() -> None:
-        with chat_on(loaded, tmp_path) as app:
+        async with chat_on(loaded, tmp_path) as app:
             for _ in range(3):  # threads and lazily made objects exist from now on
                 await one()
             base = _in_memory(app, engine)
@@ -204,7 +219,7 @@ def _in_memory(app: Any, engine: Engine) -> dict[str, int]:
     from chainlit.session import ws_sessions_id
     from chainlit.user_session import user_sessions
 
-    from chat_ui.streaming import MAX_STREAMS
+    from chat_ui.room import service
 
     gc.collect()
     things = gc.get_objects()
@@ -214,27 +229,18 @@ def _in_memory(app: Any, engine: Engine) -> dict[str, int]:
         "caches": engine.live_caches(),
         "talks": sum(type(t) is app.Talk for t in things),
         "tasks": len(asyncio.all_tasks()),
-        "streaming threads beyond the limit": max(
-            0, sum(t.name.startswith("chat-stream") for t in threading.enumerate()) - MAX_STREAMS
-        ),
+        "answers of the service": service().waiting,
+        "engine threads": sum(t.name.startswith("scratchbook-engine") for t in threading.enumerate()),
         "Chainlit's sessions": len(ws_sessions_id) + len(user_sessions) + len(chat_contexts),
     }
 
 
 def check_typed_markers_stay_words_in_the_chat(text: str, tmp_path: Path) -> None:
     """LT4 through the handler: what reaches the engine has exactly the markers of the template."""
-    from gpt_model import generation
-
     loaded = tiny_model()
-    prompts: list[list[int]] = []
-    real = generation.stream_text
-
-    def listening(model: Any, tokenizer: Any, prompt_ids: Any, **rest: Any) -> Any:
-        prompts.append(list(prompt_ids))
-        return real(model, tokenizer, prompt_ids, **rest)
 
     async def talk() -> str:
-        with chat_on(loaded, tmp_path):
+        async with chat_on(loaded, tmp_path):
             window = await Window().open(max_new_tokens=3, system=text, seed="1")
             answer = await window.ask(text)
             await window.ask("and now?")
@@ -243,11 +249,8 @@ def check_typed_markers_stay_words_in_the_chat(text: str, tmp_path: Path) -> Non
             await window.close()
             return answer
 
-    generation.stream_text = listening
-    try:
+    with listening() as prompts:
         answer = asyncio.run(talk())
-    finally:
-        generation.stream_text = real
     special = {i: name for name, i in loaded.tokenizer.special_tokens.items()}
     words = list(text.encode())
     user, assistant, system, end = (

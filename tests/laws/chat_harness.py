@@ -13,7 +13,8 @@ import os
 import time
 import uuid
 import weakref
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,25 +89,47 @@ class Engine:
         return sum(ref() is not None for ref in self.caches)
 
 
-@contextmanager
-def chat_on(loaded: Any, tmp_path: Path):
-    """The chat app with `loaded` as its only model."""
+@asynccontextmanager
+async def chat_on(loaded: Any, tmp_path: Path, **options: Any):
+    """The chat app on a service of its own with `loaded` as its only model; closed at the end."""
     import chat_ui.app as app
+    from chat_ui import room
     from chat_ui.models import Models
+    from chat_ui.service import Service
 
     models = Models(first="tiny", root=tmp_path, assets=tmp_path, load=lambda ref, device: loaded)
-    before = app.shelf
-    app.shelf = lambda: models
+    service = Service(models, **options)
+    room.use(service)
     try:
         yield app
     finally:
-        app.shelf = before
+        room.use(None)
+        await service.close()
+
+
+@contextmanager
+def listening() -> Iterator[list[list[int]]]:
+    """The ids of every prompt that reaches the service, in order."""
+    from chat_ui.service import Service
+
+    prompts: list[list[int]] = []
+    real = Service.answer
+
+    def answer(self: Any, ref: str, ids: Any, **rest: Any) -> Any:
+        prompts.append(list(ids))
+        return real(self, ref, ids, **rest)
+
+    Service.answer = answer  # type: ignore[method-assign]
+    try:
+        yield prompts
+    finally:
+        Service.answer = real  # type: ignore[method-assign]
 
 
 class Window:
     """One chat window: what it sends goes through Chainlit's handlers, what it is sent is in `events`."""
 
-    def __init__(self) -> None:
+    def __init__(self, user: Any = None, thread: str | None = None) -> None:
         from chainlit.session import WebsocketSession
 
         self.events: list[tuple[str, Any]] = []
@@ -123,13 +146,16 @@ class Window:
             emit_call=emit,
             user_env={},
             client_type="webapp",
+            user=user,
+            thread_id=thread,
         )
 
     async def open(self, **settings: Any) -> Window:
         from chainlit import socket
 
         await socket.connection_successful(self.sid)
-        await self.session.current_task
+        if self.session.current_task is not None:  # an old conversation is opened at once
+            await self.session.current_task
         if settings:
             await self.change(**settings)
         return self
@@ -162,6 +188,15 @@ class Window:
         await self.finished()
         return self.streamed(since=seen)
 
+    async def act(self, name: str, **payload: Any) -> Any:
+        """Press a button of the page; what it is told."""
+        from chainlit.action import Action
+        from chainlit.config import config
+        from chainlit.context import init_ws_context
+
+        init_ws_context(self.session)
+        return await config.code.action_callbacks[name](Action(name=name, payload=payload))
+
     async def stop(self) -> None:
         from chainlit import socket
 
@@ -177,6 +212,16 @@ class Window:
         """Everything the page was sent as pieces of an answer."""
         part = {"stream_start": "output", "stream_token": "token"}
         return "".join(data[part[event]] for event, data in self.events[since:] if event in part)
+
+    def answers(self) -> list[str]:
+        """The ids of the answers that were closed, in order."""
+        closed = [data for event, data in self.events if event == "update_message"]
+        ids = [data["id"] for data in closed if data["type"] == "assistant_message" and data["metadata"]]
+        return list(dict.fromkeys(ids))
+
+    def element(self, name: str) -> dict[str, Any]:
+        """The newest state of the newest element of this name."""
+        return [data for event, data in self.events if event == "element" and data["name"] == name][-1]
 
     def said(self, since: int = 0) -> list[str]:
         """Whole messages that appeared at once: notes, errors."""

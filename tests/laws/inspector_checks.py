@@ -48,7 +48,7 @@ def house(root: Path, **options: Any) -> Iterator[SimpleNamespace]:
     from chat_ui.service import Service
 
     service = Service(Models(root=root, assets=root / "no assets"), threads=1)
-    app = create_app(Options(**options), service=service)
+    app = create_app(Options(**{"chat": False, **options}), service=service)
     with listening(app) as url:
         yield SimpleNamespace(url=url, app=app, root=root)
     # In a thread: Playwright's loop may be running in this one.

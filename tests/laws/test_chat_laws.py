@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import chat_checks  # first: it says where Chainlit may write
+import chat_window_checks
 import pytest
 from template_checks import HOSTILE
 
@@ -32,3 +33,27 @@ def test_a_hundred_stopped_chats_leave_nothing_in_memory(tmp_path):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markers_typed_into_the_chat_stay_words(text, tmp_path):
     chat_checks.check_typed_markers_stay_words_in_the_chat(text, tmp_path)
+
+
+def test_two_answers_side_by_side_are_those_of_their_own_settings(tmp_path):
+    chat_window_checks.check_side_by_side_equals_alone(tmp_path)
+
+
+def test_the_probabilities_below_an_answer_are_the_models_own(tmp_path):
+    chat_window_checks.check_probabilities_are_the_models_own(tmp_path)
+
+
+def test_a_warm_conversation_writes_what_a_cold_one_writes(tmp_path):
+    chat_window_checks.check_a_warm_conversation_is_a_cold_one(tmp_path)
+
+
+def test_an_answer_written_again_is_asked_with_the_same_prompt(tmp_path):
+    chat_window_checks.check_written_again_is_asked_again(tmp_path)
+
+
+def test_a_kept_conversation_goes_on_as_it_was_for_its_owner_only(tmp_path):
+    chat_window_checks.check_a_kept_conversation_goes_on_as_it_was(tmp_path)
+
+
+def test_a_model_named_by_a_page_is_looked_up_never_opened(tmp_path):
+    chat_window_checks.check_a_model_is_looked_up_never_opened(tmp_path)

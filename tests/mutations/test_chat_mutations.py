@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-import threading
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import pytest
 from template_checks import (
@@ -35,16 +33,23 @@ def caught(says, check, *arguments, **options):
 
 def test_computing_on_the_event_loop_is_caught(monkeypatch, tmp_path):
     checks = chat_checks()
+    from chat_ui.engine_thread import EngineThread
 
-    @asynccontextmanager
-    async def inline(start, *, stop, every):
-        async def pieces():
-            for piece in start(stop):
-                yield piece
+    def submit(self, request, listener):
+        number = self.engine.submit(request)
+        self._listeners[number] = (listener, request.n)
+        loop = asyncio.get_running_loop()
 
-        yield pieces()
+        def step():
+            if self.engine.busy:
+                for event in self.engine.step():
+                    self._tell(self._listener_of(event), event)
+                loop.call_soon(step)
 
-    monkeypatch.setattr("chat_ui.app.background", inline)
+        loop.call_soon(step)
+        return number
+
+    monkeypatch.setattr(EngineThread, "submit", submit)
     caught(
         "ran on the event loop",
         checks.check_the_loop_is_free_while_a_token_is_computed,
@@ -67,24 +72,24 @@ def test_one_random_generator_for_all_windows_is_caught(monkeypatch, tmp_path):
 
 def test_settings_of_another_window_are_caught(monkeypatch, tmp_path):
     checks = chat_checks()
-    import chat_ui.app as app
+    import chat_ui.window as window
 
     box = {}
     shared = property(lambda talk: box["settings"], lambda talk, value: box.update(settings=value))
-    monkeypatch.setattr(app.Talk, "settings", shared, raising=False)
+    monkeypatch.setattr(window.Talk, "settings", shared, raising=False)
     caught("alone the engine gives", checks.check_streamed_equals_generated, tmp_path)
 
 
-class DeafEvent(threading.Event):
-    """An event that nobody looks at: what a cancelled task is to a thread."""
-
-    def is_set(self) -> bool:
-        return False
-
-
 def test_cancelling_only_the_task_is_caught(monkeypatch, tmp_path):
+    """What a cancelled coroutine is to a thread: nothing, as long as nobody tells the engine."""
     checks = chat_checks()
-    monkeypatch.setattr("chat_ui.app.threading", SimpleNamespace(Event=DeafEvent))
+    from chat_ui.engine_thread import EngineThread
+
+    class Deaf(EngineThread):
+        def cancel(self, number, listener, sample=None):
+            listener._loop.call_soon_threadsafe(listener._over.set)
+
+    monkeypatch.setattr("chat_ui.service.EngineThread", Deaf)
     caught("more tokens were computed after Stop", checks.check_stop_stops, tmp_path)
 
 
@@ -101,31 +106,131 @@ def test_a_message_left_open_is_caught(monkeypatch, tmp_path):
 
 def test_stop_that_cancels_only_chainlits_task_is_caught_on_an_edit(monkeypatch, tmp_path):
     checks = chat_checks()
-    import chat_ui.app as app
+    import chat_ui.window as window
 
-    monkeypatch.setattr(app.Talk, "hush", lambda self: None)
+    monkeypatch.setattr(window.Talk, "hush", lambda self: None)
     caught("did not reach", checks.check_stopping_an_edited_answer, tmp_path)
 
 
-def test_generators_that_are_never_closed_are_caught(monkeypatch, tmp_path):
+def test_records_that_outlive_their_window_are_caught(monkeypatch, tmp_path):
     checks = chat_checks()
+    import chat_ui.window as window
+
+    kept, real = [], window.Talk.remember
+
+    def remember(self, id, record):
+        kept.append(self)
+        real(self, id, record)
+
+    monkeypatch.setattr(window.Talk, "remember", remember)
+    caught("after 10 stopped chats there is", checks.check_cancelled_chats_leave_nothing, tmp_path, chats=10)
+
+
+def test_places_that_are_never_given_back_are_caught(monkeypatch, tmp_path):
+    checks = chat_checks()
+    monkeypatch.setattr("chat_ui.service.Service._give_back", lambda self, samples: None)
+    caught("after 10 stopped chats there is", checks.check_cancelled_chats_leave_nothing, tmp_path, chats=10)
+
+
+def test_two_answers_with_one_setting_are_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
+    monkeypatch.setattr("chat_ui.window.with_strategy", lambda settings, name: settings)
+    caught("side by side the window wrote", checks.check_side_by_side_equals_alone, tmp_path)
+
+
+def test_a_choice_that_changes_only_the_page_is_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
+    from chat_ui.conversation import Conversation
+
+    monkeypatch.setattr(Conversation, "replace", lambda self, id, text: True)
+    caught("not the one the conversation goes on from", checks.check_side_by_side_equals_alone, tmp_path)
+
+
+def test_probabilities_after_temperature_are_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
+    import gpt_model.engine as engine
+
+    real = engine.log_probabilities
+    monkeypatch.setattr(engine, "log_probabilities", lambda logits, *rest: real(logits / 1.7, *rest))
+    caught("after temperature", checks.check_probabilities_are_the_models_own, tmp_path)
+
+
+def test_probabilities_of_the_token_beside_are_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
+    from chat_ui.records import Record
+
+    real = Record.rows
+
+    def rows(self, tokenizer):
+        made = real(self, tokenizer)
+        return [{**row, "p": other["p"]} for row, other in zip(made, made[1:] + made[:1], strict=True)]
+
+    monkeypatch.setattr(Record, "rows", rows)
+    caught("the token beside it", checks.check_probabilities_are_the_models_own, tmp_path)
+
+
+def test_keys_that_are_found_by_length_instead_of_ids_are_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
+    monkeypatch.setattr("gpt_model.prefix_cache.common", lambda one, other: min(len(one), len(other)))
+    caught("keys of another text", checks.check_a_warm_conversation_is_a_cold_one, tmp_path)
+
+
+def test_keys_that_are_never_kept_are_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
+    monkeypatch.setattr("gpt_model.prefix_cache.PrefixCache.keep", lambda *given: None)
+    caught("nothing was reused", checks.check_a_warm_conversation_is_a_cold_one, tmp_path)
+
+
+def test_an_answer_that_is_still_in_the_prompt_is_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
+    from chat_ui.conversation import Conversation
+
+    def again(self, id):
+        return next(turn.id for turn in reversed(self.turns) if turn.message["role"] == "user")
+
+    monkeypatch.setattr(Conversation, "again", again)
+    caught("must be forgotten before it is asked again", checks.check_written_again_is_asked_again, tmp_path)
+
+
+def test_notes_and_titles_taken_for_answers_are_caught(monkeypatch, tmp_path):
+    """The message that introduces two answers side by side is the program's, not the model's."""
+    checks = chat_window_checks()
+
+    def restore(conversation, thread):
+        for step in thread["steps"]:
+            if step["type"] == "user_message":
+                conversation.ask(step["id"], step["output"])
+            else:
+                conversation.answer(step["id"], step["output"])
+
+    monkeypatch.setattr("chat_ui.history.restore", restore)
+    caught("must come back", checks.check_a_kept_conversation_goes_on_as_it_was, tmp_path)
+
+
+def test_a_history_that_belongs_to_everyone_is_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
+    from chat_ui.history import History
+
+    real = History.update_thread
+
+    async def update_thread(self, thread_id, name=None, user_id=None, metadata=None, tags=None):
+        await real(self, thread_id, name, user_id, metadata, tags)
+        if user_id is not None:
+            await self._run("UPDATE threads SET user = ? WHERE id = ?", user_id, thread_id)
+
+    monkeypatch.setattr(History, "update_thread", update_thread)
+    caught("stranger's list", checks.check_a_kept_conversation_goes_on_as_it_was, tmp_path)
+
+
+def test_a_model_opened_as_a_path_is_caught(monkeypatch, tmp_path):
+    checks = chat_window_checks()
     import chat_ui.app as app
 
-    real, kept = app.write, []
+    async def find(ref):
+        return ref, await app.service().load(ref or app.service().models.default())
 
-    class Unclosable:
-        def __init__(self, pieces):
-            self.pieces = pieces
-            kept.append(self)
-
-        def __iter__(self):
-            return self
-
-        def __next__(self):
-            return next(self.pieces)
-
-    monkeypatch.setattr(app, "write", lambda *given: Unclosable(real(*given)))
-    caught("after 10 stopped chats there is", checks.check_cancelled_chats_leave_nothing, tmp_path, chats=10)
+    monkeypatch.setattr(app, "find", find)
+    caught("opened as a path", checks.check_a_model_is_looked_up_never_opened, tmp_path)
 
 
 def test_reading_typed_markers_as_markers_is_caught_in_the_chat(monkeypatch, tmp_path):
@@ -141,6 +246,13 @@ def chat_checks():
     import chat_ui.app  # noqa: F401
 
     return chat_checks
+
+
+def chat_window_checks():
+    chat_checks()
+    import chat_window_checks
+
+    return chat_window_checks
 
 
 # ---- the template

@@ -1,0 +1,1 @@
+"""The pictures of this chapter's notebooks, one module a notebook."""
