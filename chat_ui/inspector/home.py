@@ -79,6 +79,6 @@ async def _runs(here: Any) -> None:
                 )
                 for line in found.runs
             )
-            raw(parts.table(("run", "status", "began"), rows, raw=True))
+            raw(parts.table(("run", "status", "began"), rows, raw=True)).classes("runs-newest")
         else:
             raw(parts.note("nothing was trained yet") + parts.command("scratchbook demo"))

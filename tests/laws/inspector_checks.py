@@ -22,6 +22,7 @@ HOSTILE = (
     '<img src="https://evil.example/x.png" onerror="alert(1)"><script>alert(2)</script>${x}{{ 7*7 }}`</pre>'
 )
 FOREIGN = re.compile(r"^https?://(?!127\.0\.0\.1[:/])")
+NOWHERE = Path("no assets")
 SECONDS = 60_000  # of Playwright's patience, in milliseconds: the machine may be busy
 
 
@@ -41,13 +42,13 @@ def fill(root: Path) -> None:
 
 
 @contextmanager
-def house(root: Path, **options: Any) -> Iterator[SimpleNamespace]:
-    """The whole server on a folder of runs, on a free port: its `url`, `app` and `root`."""
+def house(root: Path, assets: Path | None = NOWHERE, **options: Any) -> Iterator[SimpleNamespace]:
+    """The server on a folder of runs, on a free port: its `url`, `app` and `root`. `assets` None: the book's own."""
     from chat_ui.models import Models
     from chat_ui.server import Options, create_app
     from chat_ui.service import Service
 
-    service = Service(Models(root=root, assets=root / "no assets"), threads=1)
+    service = Service(Models(root=root, **({} if assets is None else {"assets": assets})), threads=1)
     app = create_app(Options(**{"chat": False, **options}), service=service)
     with listening(app) as url:
         yield SimpleNamespace(url=url, app=app, root=root)
@@ -75,9 +76,7 @@ def opened(browser: Any, url: str, path: str, **context: Any) -> Iterator[Any]:
     try:
         try:
             page.goto(url + path)
-            page.wait_for_function(
-                "document.querySelector('#main') || document.querySelector('.swagger-ui .info')"
-            )
+            page.wait_for_function("document.querySelector('#main, .swagger-ui .info, #chat-input')")
             yield page
             page.wait_for_timeout(200)
         except Exception as error:  # first what the browser says: it is often the reason
