@@ -50,8 +50,9 @@ def train(root: Path, lr: float) -> str:
     from pretraining.train import main
 
     steps = 160 if WHERE else 4
-    settings = {**SIZES, "steps": steps, "minutes": "null", "max_documents": 300, "eval_every": max(2, steps // 8),
-                "sample_every": max(2, steps // 4), "save_every": max(2, steps // 4), "lr": lr, "runs": root}  # fmt: skip
+    often = max(2, steps // 4)
+    settings = {**SIZES, "steps": steps, "minutes": "null", "max_documents": 300, "lr": lr, "runs": root}
+    settings |= {"eval_every": max(2, steps // 8), "sample_every": often, "save_every": often}
     before = set(root.glob("*/*"))
     assert main([*(f"{key}={value}" for key, value in settings.items()), "--quiet"]) == 0
     (run,) = set(root.glob("*/*")) - before
