@@ -74,7 +74,8 @@ def test_stop_ends_the_answer(page):
     page.locator("#stop-button").click(timeout=20_000)
     playwright.expect(page.locator("#stop-button")).to_have_count(0, timeout=20_000)
     playwright.expect(page.get_by_text("Task manually stopped.")).to_be_visible()
-    playwright.expect(page.locator(".sb-answer")).to_be_visible()  # what stands below an answer comes with its end
+    # What stands below an answer comes with its end.
+    playwright.expect(page.locator(".sb-answer")).to_be_visible()
     shown = answers(page).first.inner_text()
     page.wait_for_timeout(300)
     assert answers(page).first.inner_text() == shown, "the answer went on after Stop"
