@@ -148,9 +148,6 @@ def test_a_run_that_is_deleted_while_somebody_looks_is_a_line(browser, house):
     run.metric(step=0, split="train", loss=3.0)
     with checks.opened(browser, house.url, "/run/pretrain/going") as page:
         page.locator(".chart[data-points='1']").first.wait_for()
-        writing = run.path / "checkpoints" / ".step_000005.writing"
-        writing.mkdir(parents=True)
-        page.wait_for_timeout(300)
         shutil.rmtree(run.path)
         page.get_by_role("alert").get_by_text("going").first.wait_for()
         assert page.locator(".chart[data-points='1']").count() == 1, "what was drawn stays to be read"
@@ -160,16 +157,16 @@ def test_a_run_that_is_deleted_while_somebody_looks_is_a_line(browser, house):
 
 
 def test_a_checkpoint_that_is_being_written_is_said_and_not_offered(browser, house):
+    from utils.files import atomic_dir
     from utils.runs import Run
 
     run = Run.create("pretrain", {"steps": 9}, root=house.root, run_id="writing")
     try:
-        folder = run.path / "checkpoints" / "step_000005"
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{")
-        with checks.opened(browser, house.url, "/run/pretrain/writing") as page:
-            page.get_by_text("one more is being written").wait_for()
-        with checks.opened(browser, house.url, "/look?model=pretrain/writing&text=x") as page:
-            page.get_by_role("alert").get_by_text("there is no model").wait_for()
+        with atomic_dir(run.path / "checkpoints" / "step_000005") as half:
+            (half / "config.json").write_text("{")
+            with checks.opened(browser, house.url, "/run/pretrain/writing") as page:
+                page.get_by_text("one more is being written").wait_for()
+            with checks.opened(browser, house.url, "/look?model=pretrain/writing&text=x") as page:
+                page.get_by_role("alert").get_by_text("there is no model").wait_for()
     finally:
         shutil.rmtree(run.path)
