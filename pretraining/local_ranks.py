@@ -69,7 +69,7 @@ def _run(size: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> lis
                     os.kill(child, signal.SIGKILL)
                     os.waitpid(child, 0)
                 except (ProcessLookupError, ChildProcessError):
-                    pass
+                    pass  # it ended by itself and `_wait` has fetched it
         answers = [pickle.loads(f.read_bytes()) if f.exists() else ("lost", "killed") for f in files]
     for kind in ("AssertionError", "lost", "error"):  # what a rank found out before those that waited for it
         for rank, (what, value) in enumerate(answers):

@@ -7,7 +7,7 @@ the backward pass and divided out again before the norm is taken; both are exact
 overflows, the step is skipped and the scale halved; after many good steps it is doubled.
 The rule is that of `torch.amp.GradScaler`, which a law compares it with; this one keeps its state in two Python
 numbers, so that a resume is exact, and is decided by the global norm, so that all ranks and shards agree.
-Left out: fp8, and weights that are themselves in 16 bits (`master_weights`). Notebook 02 of this chapter.
+Left out: fp8, and weights that are themselves in 16 bits with a copy in 32. Notebook 02 of this chapter.
 """
 
 from __future__ import annotations

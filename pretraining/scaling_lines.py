@@ -120,11 +120,9 @@ def analyse(rows: Sequence[Row]) -> dict[str, Any]:
     if len(inside) >= 2:
         figures["rate_law"] = asdict(power_law(list(inside), list(inside.values())))
     if len(table) >= 6:
-        try:
+        with suppress(UserError):  # no formula fits so few, or such, models: none is given
             law_nd = fit_loss(*([row[key] for row in table] for key in ("n", "tokens", "val_loss")))
             figures["formula"] = {**asdict(law_nd), "best_exponent": law_nd.best_exponent}
-        except UserError:
-            pass
     return figures
 
 

@@ -42,7 +42,7 @@ def test_a_page_fits_its_window_and_can_be_read(browser, house, name):
         for view, (mode, width) in VIEWS.items():
             page.emulate_media(color_scheme=mode)
             page.set_viewport_size({"width": width, "height": 860})
-            page.wait_for_timeout(250)
+            page.wait_for_timeout(120)
             wide = page.evaluate(
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             )

@@ -78,7 +78,7 @@ def opened(browser: Any, url: str, path: str, **context: Any) -> Iterator[Any]:
             page.goto(url + path)
             page.wait_for_function("document.querySelector('#main, .swagger-ui .info, #chat-input')")
             yield page
-            page.wait_for_timeout(200)
+            page.wait_for_timeout(100)
         except Exception as error:  # first what the browser says: it is often the reason
             failed = error
         hosts = {urlparse(address).hostname for address in asked} - {None, "", "127.0.0.1"}
