@@ -134,7 +134,7 @@ def _serve(config: ServeConfig, listener: Any) -> None:
     port = listener.getsockname()[1]
     shown = f"[{config.host}]" if ":" in config.host else config.host
     print(f"chat:  http://{shown}:{port}/chat", flush=True)
-    print(f"serve: http://{shown}:{port}/docs and http://{shown}:{port}/v1  (Ctrl-C stops it)", flush=True)
+    print(f"serve: http://{shown}:{port}  (for programs: /v1 and /docs; Ctrl-C stops it)", flush=True)
     if not config.local and config.password is None:
         print("note:  anyone who can reach this machine can use this server; it has no password", flush=True)
     settings = uvicorn.Config(app, log_level=config.log_level, timeout_graceful_shutdown=3)

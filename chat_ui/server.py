@@ -9,6 +9,7 @@
 | `/chat` | the chat window (`mounting`, `app`) |
 | `/health` | answers at once, whatever is computed |
 | `/docs` | the routes to try out, from files on this machine |
+| everything else | pages to look at it all (`inspector`) |
 
 One process and one `Service`, which starts and stops with the app. Every answer passes the same doors: no page may
 ask another host for anything (`offline`), a password where one is set, a limit of size (`password`).
@@ -32,7 +33,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from chat_ui import api, limits, openai_api
+from chat_ui import api, inspector, limits, openai_api
 from chat_ui.model_ids import UnknownModel
 from chat_ui.mounting import mount_chat
 from chat_ui.offline import StayLocal
@@ -112,6 +113,7 @@ def create_app(options: Options | None = None, *, service: Service | None = None
         app.add_exception_handler(kind, refuse)
     if options.chat:
         mount_chat(app, serving, options.history)
+    inspector.attach(app)
     _doors(app, options)
     return app
 

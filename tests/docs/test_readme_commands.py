@@ -253,7 +253,7 @@ def test_the_command_runs(where, command, empty_folder):
     elif command.startswith("python -m pytest"):
         target = command.split()[3]
         run(ROOT, ["python", "-m", "pytest", target, "--collect-only", "-q"])
-    elif re.match(r"scratchbook chat|CHAINLIT\S+ chainlit|chainlit", command):
+    elif re.match(r"scratchbook (chat|serve)|CHAINLIT\S+ chainlit|chainlit", command):
         check_chat(command, empty_folder)
     elif command.startswith("jupyter"):
         notebook = command.split()[-1]
@@ -323,16 +323,17 @@ def check_chat(command: str, folder: Path) -> None:
         words[words.index("--ckpt") + 1] = "last"
     port = 8500 + os.getpid() % 400
     log = (folder / "chat.log").open("w+")
+    quietly = ["--headless"] if words[1] == "chat" else []
     server = subprocess.Popen(
-        [sys.executable, "-m", "scratchbook", *words[1:], "--headless", "--port", str(port)],
+        [sys.executable, "-m", "scratchbook", *words[1:], *quietly, "--port", str(port)],
         cwd=folder, env=environment(folder), stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
         for _ in range(240):
             assert server.poll() is None, f"the chat ended: {Path(log.name).read_text()[-800:]}"
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2) as page:
-                    assert page.status == 200
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
+                    assert page.status == 200 and b"Scratchbook" in page.read()
                     break
             except OSError:
                 time.sleep(0.25)
