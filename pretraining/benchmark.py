@@ -8,8 +8,9 @@ Shapes: `small` (4 layers × 128, block 64, batch 12, characters), `medium` (6 �
 few steps in turn, A B A B …; losses are compared before anything is timed, and a ratio is taken within its round.
 Beside each speed stands MFU: what the model needs (6 N + 12 · L · H · Q · T FLOPs a token) over the rate of the best
 matrix product of that precision on this machine, measured in the same run. A shape that is not measured now keeps its
-figures in the results file, with the command and the date of its own. `device=cuda` measures the GPU's row instead
-(`gpu`: GPT-2 124M, block 1,024, compiled). Left out: data loading, evaluation, logging: `benchmark_overheads`.
+figures in the results file, with the command and the date of its own. `shapes=[gpu] device=cuda` measures the GPU's
+row (GPT-2 124M, block 1,024), where the peers run in bf16 too and the plain loop is also compiled. Left out: data
+loading, evaluation, logging: `benchmark_overheads`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ STEPS = {  # what is measured beside the plain loop
     "small": (*ALL, "compiled"),
     "medium": ALL,
     "gpt2": ("ours fp32", "ours"),
-    "gpu": ("ours", "compiled"),
+    "gpu": ("plain compiled", "ours", "compiled"),
     "tiny": ALL,
 }
 GOALS = {  # (shape, candidate): least speed over the plain loop
@@ -114,12 +115,11 @@ def measure(name: str, config: StepBenchmarkConfig, peaks: dict[str, float] | No
     Raises RunFailure when a candidate does not compute the losses of the plain loop.
     """
     import numpy as np
-    import torch
 
     from gpt_model.mfu import flops_per_token
     from pretraining import step_candidates as steps
     from pretraining.compiling import missing_compiler
-    from utils.device import pick_device, pick_dtype
+    from utils.device import pick_device
     from utils.timing import compare
     from working_with_text_data.windows import BatchLoader
 
@@ -134,20 +134,24 @@ def measure(name: str, config: StepBenchmarkConfig, peaks: dict[str, float] | No
         return BatchLoader(tokens, rows, shape.block_size, seed=config.seed)
 
     notes: dict[str, str] = {}
-    found = {"plain": steps.plain(model, loader(), device)}
+    half = peers_in_half(device)
+    found = {"plain": steps.plain(model, loader(), device, half=half)}
     for rung in STEPS[name]:
-        missing = missing_compiler(device) if rung == "compiled" and config.compile else None
-        if rung == "compiled" and (missing or not config.compile):
+        compiled = rung.endswith("compiled")
+        missing = missing_compiler(device) if compiled and config.compile else None
+        if compiled and (missing or not config.compile):
             notes[rung] = f"not measured: {missing or 'compile=false'}"
+        elif rung == "plain compiled":
+            found[rung] = steps.plain(model, loader(), device, half=half, compile=True)
         else:
             found[rung] = steps.ours(model, loader(), steps.LADDER[rung], config.device)
     for other in config.peers:
-        candidate, note = steps.peer(other, model, loader(), device)
+        candidate, note = steps.peer(other, model, loader(), device, half=half)
         if candidate is None:
             notes[other] = note
         else:
             found[other] = candidate
-    worst = _same_losses(found, shape.vocab_size, half=pick_dtype("auto", device) == torch.bfloat16)
+    worst = _same_losses(found, shape.vocab_size, device)
 
     def several(candidate: steps.Candidate) -> Any:
         return lambda: [candidate.step() for _ in range(in_round)]
@@ -180,9 +184,9 @@ def measure(name: str, config: StepBenchmarkConfig, peaks: dict[str, float] | No
     }
 
 
-def _same_losses(found: dict[str, Any], vocab: int, *, half: bool) -> dict[str, float]:
+def _same_losses(found: dict[str, Any], vocab: int, device: Any) -> dict[str, float]:
     """Three steps of each; the worst relative difference to the plain loop's losses, by candidate."""
-    from pretraining.step_candidates import LADDER, believable
+    from pretraining.step_candidates import believable
 
     losses = {}
     for key, candidate in found.items():
@@ -195,8 +199,8 @@ def _same_losses(found: dict[str, Any], vocab: int, *, half: bool) -> dict[str, 
                 raise RunFailure(f"{key} begins with a loss of {own[0]:.2f}: nothing was timed")
             continue
         worst[key] = max(abs(a - b) / a for a, b in zip(losses["plain"], own, strict=True))
-        wide = key == "plain" or LADDER[key].dtype == "fp32" or not half
-        if not worst[key] <= TOLERANCE["fp32" if wide else "bf16"]:
+        rounded = _in_half(key, device) or _in_half("plain", device)
+        if not worst[key] <= TOLERANCE["bf16" if rounded else "fp32"]:
             raise RunFailure(
                 f"{key} does not compute the plain loop's losses (off by {worst[key]:.1e}): nothing was timed"
             )
@@ -210,11 +214,18 @@ def _in_half(candidate: str, device: Any) -> bool:
     from pretraining.step_candidates import LADDER
     from utils.device import pick_dtype
 
-    return (
-        candidate in LADDER
-        and LADDER[candidate].dtype == "auto"
-        and pick_dtype("auto", device) == torch.bfloat16
-    )
+    if candidate not in LADDER:
+        return peers_in_half(device)
+    return LADDER[candidate].dtype == "auto" and pick_dtype("auto", device) == torch.bfloat16
+
+
+def peers_in_half(device: Any) -> bool:
+    """Whether the plain loop and other people's models are run in bf16, as their users run them on such a device."""
+    import torch
+
+    from utils.device import pick_dtype
+
+    return device.type == "cuda" and pick_dtype("auto", device) == torch.bfloat16
 
 
 def gemm_peaks(device: str = "cpu", sizes: tuple[int, ...] = (1024, 2048)) -> dict[str, float]:

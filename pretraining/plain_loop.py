@@ -2,7 +2,8 @@
 
 The idea: a peer must not lean on our model. So this is GPT-2 once more, from torch's own layers, in the widely known
 form (nn.Linear, nn.LayerNorm, scaled_dot_product_attention, F.cross_entropy over all logits), trained as such loops
-are trained on a CPU: float32, AdamW as torch builds it by default, `clip_grad_norm_`, torch's default settings.
+are trained on a CPU: float32, AdamW as torch builds it by default, `clip_grad_norm_`, torch's default settings. On a
+GPU such loops are trained in bf16 autocast, with fused AdamW and compiled, so there it does that.
 `plain_like` gives it the weights of one of our models, so that both must compute the same losses before either is
 timed. Radford et al. 2019 (GPT-2). Left out on purpose: everything that this chapter adds.
 Notebook: 02 of this chapter.
@@ -107,13 +108,27 @@ def plain_like(model: GPT) -> PlainGPT:
     return plain
 
 
-def plain_step(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], lr: float) -> Callable[[], float]:
-    """A function that takes one optimizer step of the loop one writes first and returns its loss."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.1)
+def plain_step(
+    model: nn.Module,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    lr: float,
+    *,
+    half: bool = False,
+    compile: bool = False,
+) -> Callable[[], float]:
+    """A function that takes one optimizer step of the loop one writes first and returns its loss.
+
+    `half` is what its users switch on where there is a GPU: bf16 autocast and the fused AdamW; `compile` the rest.
+    """
+    fused = True if half else None
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.1, fused=fused)
+    forward = torch.compile(model) if compile else model
+    place = next(model.parameters()).device.type
 
     def step() -> float:
         x, y = next(batches)
-        loss = model(x, y)
+        with torch.autocast(place, torch.bfloat16, enabled=half):
+            loss = forward(x, y)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

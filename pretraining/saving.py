@@ -90,6 +90,7 @@ class Saver:
         except OSError as error:
             self._settle(Outcome(step, None, error))
         else:
+            self.failed = None  # on ranks that write no folder, too: an earlier refusal has been made good
             self._settle(None if path is None else Outcome(step, path))
 
     def look(self) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.cli import run_main
 from utils.config import parse_args
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -55,10 +55,23 @@ def take_apart(tree: Any, shards: dict[str, torch.Tensor], path: str = "optimize
 
 
 def write_shards(folder: Path, shards: dict[str, torch.Tensor]) -> None:
-    """Write every rank's pieces into `folder`. Collective; returns when all of them are on disk."""
-    import torch.distributed.checkpoint as dcp
+    """Write every rank's pieces into `folder`. Collective; returns when all of them are on disk.
 
-    dcp.save(dict(shards), checkpoint_id=folder)
+    Where the disk of any rank refuses, all of them raise OSError, so that all decide alike what becomes of the run.
+    """
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    try:
+        dcp.save(dict(shards), checkpoint_id=folder)
+    except (
+        CheckpointException
+    ) as failure:  # no Exception: it would pass by everything that handles a full disk
+        for rank, (error, _) in failure.failures.items():
+            # torch's own writer of files says that it could not write, and not why
+            if isinstance(error, OSError) or "StreamWriter failed" in str(error):
+                raise OSError(f"rank {rank}: {one_line(error)}") from None
+        raise
 
 
 def read_shards(folder: Path, into: dict[str, torch.Tensor]) -> None:
@@ -93,7 +106,8 @@ def save_sharded(
 ) -> Path | None:
     """Write `root/step_NNNNNN` by all ranks; its path on rank 0, None elsewhere. Collective.
 
-    `state` is a trainer's, its optimizer not gathered. OSError on rank 0 passes through after the others know it.
+    `state` is a trainer's, its optimizer not gathered. OSError passes through: that of any rank's shards on all
+    ranks, that of the rest on rank 0, which alone writes it.
     """
     from pretraining.checkpoints import save_checkpoint
 

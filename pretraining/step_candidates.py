@@ -12,7 +12,8 @@
 
 "Ours" is a real Trainer's forward pass, optimizer and clipping, under the settings it trains with. A rung of the
 ladder is the same with one of them switched off. transformers and llms-from-scratch are trained by the plain loop,
-in float32, as their users train them on a CPU. Notebook: 02 of this chapter.
+in float32, as their users train them on a CPU; on a GPU all of them in bf16, the plain loop also compiled
+(`plain compiled`). Notebook: 02 of this chapter.
 """
 
 from __future__ import annotations
@@ -80,9 +81,12 @@ def initial_model(shape: GPTConfig, seed: int) -> GPT:
     return GPT(shape)
 
 
-def plain(model: GPT, batches: Iterator[Pair], device: torch.device) -> Candidate:
+def plain(
+    model: GPT, batches: Iterator[Pair], device: torch.device, *, half: bool = False, compile: bool = False
+) -> Candidate:
     """The loop one writes first, with the weights of `model`."""
-    return Candidate(plain_step(plain_like(model).to(device), _moved(batches, device), LR))
+    own = plain_like(model).to(device)
+    return Candidate(plain_step(own, _moved(batches, device), LR, half=half, compile=compile))
 
 
 def ours(model: GPT, batches: Iterator[Pair], rung: Rung, device: str = "cpu") -> Candidate:
@@ -120,7 +124,7 @@ def ours(model: GPT, batches: Iterator[Pair], rung: Rung, device: str = "cpu") -
 
 
 def peer(
-    name: str, model: GPT, batches: Iterator[Pair], device: torch.device
+    name: str, model: GPT, batches: Iterator[Pair], device: torch.device, *, half: bool = False
 ) -> tuple[Candidate | None, str]:
     """Another project's model in the plain loop, or None and why there is none."""
     if importlib.util.find_spec(PEERS[name]) is None:
@@ -129,7 +133,7 @@ def peer(
         other = (_transformers if name == "transformers" else _llms_from_scratch)(model.config)
     except Exception as error:  # whatever another project raises
         return None, f"not measured: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-    step = plain_step(other.train().to(device), _moved(batches, device), LR)
+    step = plain_step(other.train().to(device), _moved(batches, device), LR, half=half)
     return Candidate(step, same_weights=False), ""
 
 

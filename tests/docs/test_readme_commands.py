@@ -37,6 +37,7 @@ SMALL = {
     r"scratchbook demo": TINY_DEMO,
     r"(scratchbook|python -m pretraining\.)\s?train .*--resume": ["steps=3"],
     r"python -m pretraining\.train .*--fork": ["steps=2", "minutes=null"],
+    r"python -m pretraining\.import_pth": [],
     r"torchrun .*pretraining\.train": TINY_TRAIN,
     r"python -m pretraining\.sweep .*halving": [*TINY_SWEEP, "steps=4"],
     r"python -m pretraining\.sweep": [*TINY_SWEEP, "steps=2", "seed=0"],
@@ -204,8 +205,10 @@ COMMANDS = commands()
 
 @pytest.fixture(scope="module")
 def empty_folder(tmp_path_factory):
-    """A directory with nothing but the person's own book, and a run that `last` means."""
+    """A directory with nothing but the person's own book and model, and a run that `last` means."""
     folder = tmp_path_factory.mktemp("reader")
+    from pth_checks import check_nanogpt
+
     from working_with_text_data.storyland import story_corpus
 
     chats = [{"prompt": f"What is {n} and one?", "response": f"It is {n + 1}."} for n in range(40)]
@@ -214,6 +217,7 @@ def empty_folder(tmp_path_factory):
         "\n".join(json.dumps({"prompt": each["prompt"]}) for each in chats[:2])
     )
     (folder / "my_book.txt").write_text("\n\n".join(story_corpus(n_stories=60, seed=5)))
+    check_nanogpt(folder)  # ckpt.pt
     run(folder, ["scratchbook", "train", *TINY_TRAIN])
     return folder
 

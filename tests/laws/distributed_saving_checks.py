@@ -5,7 +5,9 @@ The reference is one process, or the same ranks without the pause (see `distribu
 
 from __future__ import annotations
 
+import errno
 import os
+import unittest.mock
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,44 @@ def check_shards_go_on(folder: Path, sizes: tuple[int, int]) -> None:
             assert worst <= 1e-6, (
                 f"{name} is {worst:.1e} away after {sizes[0]} → {sizes[1]} processes: moments lost?"
             )
+
+
+def train_on_a_full_disk(world: World, folder: Path, config: TrainConfig) -> tuple[str, str]:
+    """A run whose rank 1 cannot write its shards of step 5: (how it ended, what was said) on each rank."""
+    from torch.distributed.checkpoint import FileSystemWriter
+
+    honest = FileSystemWriter.write_data
+
+    def full(self: Any, plan: Any, planner: Any) -> Any:
+        if "step_000005" in str(self.path) and world.rank == 1:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
+        return honest(self, plan, planner)
+
+    with unittest.mock.patch.object(FileSystemWriter, "write_data", full):
+        run = Run.create("law", {}, root=folder, run_id="a") if world.is_main else None
+        trainer = trainer_for(world, config, run=run)
+        try:
+            trainer.fit()
+        except BaseException as error:
+            return type(error).__name__, str(error)
+    return "complete", ""
+
+
+def check_a_full_disk_of_one_rank(folder: Path) -> None:
+    """One rank's disk is full while shards are saved: all ranks stop with one line, or all go on and save later."""
+    config = replace(TRAIN, strategy="fsdp", sharded_checkpoints=True, save_every=5, keep_last=9)
+    for way, ended in (("stop", "RunFailure"), ("continue", "complete")):
+        answers = run_ranks(2, train_on_a_full_disk, folder / way, replace(config, on_save_error=way))
+        assert [name for name, _ in answers] == [ended, ended], (
+            f"on_save_error={way}: the ranks ended with {answers}: they must decide alike"
+        )
+        if way == "stop":
+            said = answers[0][1]
+            assert "step 5" in said and "No space left" in said and "\n" not in said, said
+        names = [path.name for path in checkpoints.step_folders(folder / way / "law/a/checkpoints")]
+        assert names == ([] if way == "stop" else ["step_000010"]), (
+            f"{way}: {names}: half a step counts as one"
+        )
 
 
 # ---------------------------------------------------------------- stopping together

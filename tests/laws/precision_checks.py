@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from training_checks import BASE, BLOCK, RESUME, Watch, tiny_model, tiny_tokens, tiny_trainer
 
-from pretraining import activation_checkpointing, checkpoints, compiling, gradients, precision, throughput
+from pretraining import activation_checkpointing, checkpoints, gradients, precision, throughput
 from pretraining.benchmark_memory import peak_bytes
 from pretraining.callbacks import POINTS, Callback
 from pretraining.config import TrainConfig
@@ -248,49 +247,6 @@ def check_checkpointing_saves_memory() -> None:
 VOCABULARY = 48
 
 
-# ---------------------------------------------------------------- LP11 compile
-
-
-def check_compiled_run(folder: Path, steps: int = 20) -> None:
-    """Eager and compiled give the same curve to 1e-3, and no name in a checkpoint tells of the compiler."""
-    losses = {}
-    for compiled in (False, True):
-        run, watch = Run.create("law", {}, root=folder), Watch()
-        config = replace(BASE, steps=steps, compile=compiled, prompts=[])
-        model = tiny_model(vocab_size=64, n_layer=1)
-        result = tiny_trainer(config, run=run, model=model, callbacks=(watch,)).fit()
-        losses[compiled] = [row[1] for row in watch.rows]
-        assert result.checkpoint is not None
-        stored = load_file(result.checkpoint / "model.safetensors")
-        state = checkpoints.load_checkpoint(run).state["parameters"]
-        assert not any("_orig_mod" in name for name in [*stored, *state]), (
-            "a name in the checkpoint begins with _orig_mod.: compile beside the model, not in its place"
-        )
-    worst = max(abs(a - b) for a, b in zip(losses[False], losses[True], strict=True))
-    assert worst <= 1e-3, f"compiled and eager losses are {worst:.1e} apart"
-    assert losses[False][-1] < losses[False][0], "nothing was learned: two flat lines are equal too"
-
-
-def check_without_a_compiler(folder: Path) -> None:
-    """compile=true where torch has no compiler: one warning, and the eager curve to the bit."""
-    import warnings
-
-    curves = []
-    for compiled in (False, True):
-        watch = Watch()
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            run = Run.create("law", {}, root=folder)
-            tiny_trainer(
-                replace(BASE, steps=3, compile=compiled, prompts=[]), run=run, callbacks=(watch,)
-            ).fit()
-        own = [str(w.message) for w in said if "compile=true" in str(w.message)]
-        assert len(own) == int(compiled), f"{len(own)} lines about the compiler: {own}"
-        assert all("\n" not in line and "eagerly" in line for line in own)
-        curves.append(watch.rows)
-    assert curves[0] == curves[1]
-
-
 # ---------------------------------------------------------------- the figures beside the loop
 
 
@@ -415,9 +371,3 @@ def check_epoch_cadences(folder: Path) -> None:
     run = Run.create("law", {}, root=folder)
     assert run_it(run, None) == expected, "evaluations must fall on the steps that complete half an epoch"
     assert run_it(run, 13) == [s for s in expected if s > 13], "a resumed run evaluates elsewhere"
-
-
-def check_compiler_question() -> None:
-    """The answer names what is missing, in one line, for the device asked about."""
-    answer = compiling.missing_compiler(torch.device("cuda"))
-    assert answer is None or "triton" in answer

@@ -62,6 +62,10 @@ def test_shards_go_on(tmp_path, sizes):
     saving.check_shards_go_on(tmp_path, sizes)
 
 
+def test_a_full_disk_of_one_rank_is_known_to_all(tmp_path):
+    saving.check_a_full_disk_of_one_rank(tmp_path)
+
+
 def test_all_stop_together():
     saving.check_all_stop_together(2)
 

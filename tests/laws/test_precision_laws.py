@@ -2,6 +2,7 @@
 
 import os
 
+import compile_checks
 import precision_checks as checks
 import pytest
 import torch
@@ -82,23 +83,44 @@ def test_a_compiled_run_keeps_its_curve_and_its_names(tmp_path):
     missing = missing_compiler(torch.device("cpu"))
     if missing is not None:
         pytest.skip(f"torch.compile needs {missing}")
-    checks.check_compiled_run(tmp_path)
+    compile_checks.check_compiled_run(tmp_path)
 
 
 def test_without_a_compiler_training_runs_eagerly_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(compiling, "missing_compiler", lambda device: "a C++ compiler, which is not found")
-    checks.check_without_a_compiler(tmp_path)
+    compile_checks.check_without_a_compiler(tmp_path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="how a compiler is found there is torch's own business")
 def test_a_missing_compiler_is_found_out_before_the_first_step():
     import torch._inductor.config as inductor
 
-    checks.check_compiler_question()
+    compile_checks.check_compiler_question()
     before = missing_compiler(torch.device("cpu"))
     with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
         assert "C++ compiler" in str(missing_compiler(torch.device("cpu")))
     assert missing_compiler(torch.device("cpu")) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the broken compiler is a shell script")
+def test_a_compiler_that_fails_at_the_first_step_is_one_line_and_training_goes_on(tmp_path):
+    compile_checks.check_a_broken_compiler(tmp_path)
+
+
+def test_an_error_of_the_model_is_not_taken_for_the_compilers(monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def wrapped(*arguments, **named):
+        raise TorchDynamoException("as torch wraps what it meets while tracing")
+
+    def broken(*arguments, **named):
+        raise ValueError("ids out of range")
+
+    said = []
+    monkeypatch.setattr(torch, "compile", lambda model: wrapped)
+    with pytest.raises(ValueError, match="ids out of range"):
+        compiling.CompiledOrEager(broken, said.append)(1)
+    assert said == []
 
 
 def test_update_ratios_are_what_a_copy_of_all_weights_says(tmp_path):

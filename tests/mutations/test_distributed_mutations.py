@@ -143,6 +143,18 @@ def test_moments_that_are_not_read_from_their_shards_are_caught(monkeypatch, tmp
     must_fail(saving.check_shards_go_on, tmp_path, (2, 2))
 
 
+def test_torchs_own_exception_for_a_full_disk_is_caught(monkeypatch, tmp_path):
+    """Shards written as torch offers it: its exception is no Exception, and ends a run that was told to go on."""
+
+    def trusting(folder, shards):
+        import torch.distributed.checkpoint as dcp
+
+        dcp.save(dict(shards), checkpoint_id=folder)
+
+    monkeypatch.setattr(sharded_checkpoints, "write_shards", trusting)
+    must_fail(saving.check_a_full_disk_of_one_rank, tmp_path)
+
+
 def test_a_place_in_the_data_that_counts_one_rank_is_caught(monkeypatch, tmp_path):
     honest = laws.BatchLoader.state_dict
 

@@ -1,9 +1,11 @@
 """Bugs of half precision, recomputation, compiling and metrics, put back: each must break the law against it."""
 
 import math
+import os
 from contextlib import contextmanager
 from functools import partial
 
+import compile_checks
 import precision_checks as laws
 import pytest
 import torch
@@ -132,7 +134,19 @@ def test_blocks_left_changed_are_caught(monkeypatch):
 def test_a_compiler_error_at_the_first_step_is_caught(monkeypatch, tmp_path):
     """No question asked: torch.compile is called although there is no compiler."""
     monkeypatch.setattr(trainer, "compile_model", lambda model, device, say: model)  # and silent about it
-    must_fail(laws.check_without_a_compiler, tmp_path)
+    must_fail(compile_checks.check_without_a_compiler, tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the broken compiler is a shell script")
+def test_trusting_a_compiler_that_was_found_is_caught(monkeypatch, tmp_path):
+    monkeypatch.setattr(compiling, "CompiledOrEager", lambda model, say: torch.compile(model))
+    must_fail(compile_checks.check_a_broken_compiler, tmp_path)
+
+
+def test_falling_back_in_silence_is_caught(monkeypatch, tmp_path):
+    honest = compiling.CompiledOrEager
+    monkeypatch.setattr(compiling, "CompiledOrEager", lambda model, say: honest(model, lambda line: None))
+    must_fail(compile_checks.check_a_broken_compiler, tmp_path)
 
 
 def test_compiling_in_place_of_the_model_is_caught(monkeypatch, tmp_path):
@@ -142,7 +156,7 @@ def test_compiling_in_place_of_the_model_is_caught(monkeypatch, tmp_path):
         training_state, "trainable", lambda model: {f"_orig_mod.{k}": v for k, v in honest(model).items()}
     )
     monkeypatch.setattr(compiling.torch, "compile", lambda model: model)
-    must_fail(laws.check_compiled_run, tmp_path, 2)
+    must_fail(compile_checks.check_compiled_run, tmp_path, 2)
 
 
 # ---------------------------------------------------------------- figures

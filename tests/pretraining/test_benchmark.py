@@ -41,6 +41,38 @@ def test_figures_of_a_shape_that_is_not_measured_now_are_kept(tmp_path, monkeypa
     assert shapes["medium"]["date"] == "before" and shapes["tiny"]["ceiling"] == {"fp32": 2.0, "bf16": 4.0}
 
 
+def test_on_a_gpu_the_peers_run_as_their_users_run_them_there(tmp_path, monkeypatch, capsys):
+    """In bf16 and compiled: a plain loop in float32 would be a straw man where nobody trains so."""
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda model, **options: asked.append(type(model)) or model)
+    monkeypatch.setattr(benchmark, "peers_in_half", lambda device: True)
+    monkeypatch.setattr(benchmark, "STEPS", {"tiny": benchmark.STEPS["gpu"]})
+    monkeypatch.setattr("pretraining.compiling.missing_compiler", lambda device: None)
+    out = tmp_path / "gpu.json"
+    assert run_main(benchmark.main, [*SMALL, f"out={out}"]) == 0, capsys.readouterr().err
+    row = json.loads(out.read_text())["figures"]["shapes"]["tiny"]
+    assert row["candidates"].keys() == {"plain", "plain compiled", "ours", "compiled"}
+    assert plain_loop.PlainGPT in asked, "the plain loop was not compiled"
+    peak, plain = row["gemm_peak_gflops"], row["candidates"]["plain"]
+    assert plain["mfu"] == pytest.approx(plain["gflops"] / peak["bf16"]), (
+        "MFU against another precision's peak"
+    )
+    assert row["worst_relative_loss_difference"]["plain compiled"] == 0.0
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_plain_loop_in_half_precision_rounds_and_learns_alike(half):
+    model = step_candidates.initial_model(benchmark.shape_of("tiny"), 0)
+    ids = torch.randint(48, (2, 17), generator=torch.Generator().manual_seed(0))
+    batches = iter([(ids[:, :-1], ids[:, 1:])] * 4)
+    plain, seen = plain_loop.plain_like(model), []
+    plain.blocks[0].qkv_proj.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    step = plain_loop.plain_step(plain, batches, 1e-2, half=half)
+    losses = [step() for _ in range(4)]
+    assert set(seen) == {torch.bfloat16 if half else torch.float32} and losses[-1] < losses[0]
+    assert {p.dtype for p in plain.parameters()} == {torch.float32}
+
+
 def test_two_loops_that_do_not_agree_are_not_timed(tmp_path, monkeypatch, capsys):
     honest = step_candidates.ours
     monkeypatch.setattr(benchmark, "STEPS", {"tiny": ("ours fp32",)})
