@@ -108,9 +108,10 @@ def test_hardware_is_plain_json_and_says_what_it_did_not_look_for(monkeypatch):
 
 def test_fast_products_are_exact_fp32_or_refused():
     before = torch.backends.mkldnn.matmul.fp32_precision
-    enabled = enable_exact_fast_matmul()
-    assert fp32_matmul_is_exact(), "whatever it answered, products must be exact afterwards"
-    assert enabled or torch.backends.mkldnn.matmul.fp32_precision == before
+    with exact_fast_matmul(False):  # puts back what the call changes for the whole process
+        enabled = enable_exact_fast_matmul()
+        assert fp32_matmul_is_exact(), "whatever it answered, products must be exact afterwards"
+        assert enabled or torch.backends.mkldnn.matmul.fp32_precision == before
 
 
 def test_the_setting_comes_back_after_the_block():
