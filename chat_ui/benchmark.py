@@ -99,11 +99,11 @@ def health(port: int) -> tuple[float, int]:
     return timer.seconds, answers
 
 
-def chat(port: int, seed: int, new: int, *, leave: bool = False) -> tuple[float, float, int]:
+def chat(port: int, model: str, seed: int, new: int, *, leave: bool = False) -> tuple[float, float, int]:
     """One streamed answer: seconds to its first words, seconds to its end, tokens. `leave`: hang up after the first."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     body = {
-        "model": default_model(port), "messages": [{"role": "user", "content": TURNS[seed % len(TURNS)]}],
+        "model": model, "messages": [{"role": "user", "content": TURNS[seed % len(TURNS)]}],
         "max_tokens": new, "seed": seed, "stream": True, "stream_options": {"include_usage": True},
     }  # fmt: skip
     first, tokens = 0.0, 0
@@ -128,17 +128,13 @@ def chat(port: int, seed: int, new: int, *, leave: bool = False) -> tuple[float,
     return first, timer.seconds, tokens
 
 
-_models: dict[int, str] = {}
-
-
 def default_model(port: int) -> str:
     """The public id of the server's default model."""
-    if port not in _models:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        connection.request("GET", "/v1/models")
-        _models[port] = json.loads(connection.getresponse().read())["data"][0]["id"]
-        connection.close()
-    return _models[port]
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("GET", "/v1/models")
+    model: str = json.loads(connection.getresponse().read())["data"][0]["id"]
+    connection.close()
+    return model
 
 
 def memory(pid: int) -> int | None:
@@ -173,21 +169,23 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 def measure(port: int, pid: int, config: ServerBenchmarkConfig) -> dict[str, Any]:
     """All three parts, on a server that runs."""
-    new = config.new
-    alone = [chat(port, seed, new)[0] for seed in range(config.rounds)]
+    new, model = config.new, default_model(port)
+    alone = [chat(port, model, seed, new)[0] for seed in range(config.rounds)]
     with ThreadPoolExecutor(config.chats) as people:
-        list(people.map(lambda n: chat(port, n, new), range(config.chats)))  # every row has been used once
+        list(
+            people.map(lambda n: chat(port, model, n, new), range(config.chats))
+        )  # every row has been used once
         base = settled(port, pid)
         waits = []
         with Timer() as timer:
-            going = [people.submit(chat, port, 100 + n, new) for n in range(config.chats)]
+            going = [people.submit(chat, port, model, 100 + n, new) for n in range(config.chats)]
             while not all(each.done() for each in going):
                 waits.append(health(port)[0])
                 time.sleep(PAUSE)
         told = [each.result() for each in going]
     after_chats = settled(port, pid)
     with ThreadPoolExecutor(4) as people:
-        list(people.map(lambda n: chat(port, n, new, leave=True), range(config.stopped)))
+        list(people.map(lambda n: chat(port, model, n, new, leave=True), range(config.stopped)))
     return {
         "first_token_alone": spread(alone),
         "together": {

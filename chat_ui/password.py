@@ -122,7 +122,7 @@ def _password(authorization: bytes) -> str:
         try:
             return base64.b64decode(rest, validate=True).decode("utf-8", "replace").partition(":")[2]
         except (binascii.Error, ValueError):
-            pass
+            pass  # not base64: then no password was said
     return ""
 
 

@@ -64,9 +64,8 @@ def write_shards(folder: Path, shards: dict[str, torch.Tensor]) -> None:
 
     try:
         dcp.save(dict(shards), checkpoint_id=folder)
-    except (
-        CheckpointException
-    ) as failure:  # no Exception: it would pass by everything that handles a full disk
+    # It is no Exception, and would pass by everything that handles a full disk.
+    except CheckpointException as failure:
         for rank, (error, _) in failure.failures.items():
             # torch's own writer of files says that it could not write, and not why
             if isinstance(error, OSError) or "StreamWriter failed" in str(error):

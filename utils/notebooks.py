@@ -96,6 +96,8 @@ def smaller(picture: str) -> str:
 
     kept = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        if image.mode == "RGBA" and image.getchannel("A").histogram()[255] < image.width * image.height:
+            return picture  # what shines through would turn black
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(kept, "PNG", optimize=True)
     found = base64.b64encode(kept.getvalue()).decode()
     return found if len(found) < len(picture) else picture

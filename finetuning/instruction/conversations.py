@@ -132,7 +132,7 @@ def _among(error: ValueError, record: Any, form: str) -> str:
             parse(record, other)
             return f"a record of form {other!r} among {form!r}: one file holds one form"
     except ValueError:
-        pass
+        pass  # it is no record of another form either: the first error says what is wrong
     return str(error)
 
 

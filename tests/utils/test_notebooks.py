@@ -44,3 +44,9 @@ def test_few_colours_stay_exactly_what_they_were():
 def test_a_picture_that_would_grow_stays_as_it_is():
     one = png(np.zeros((1, 1, 3), np.uint8))
     assert len(smaller(one)) <= len(one)
+
+
+def test_what_shines_through_stays_so():
+    clear = np.zeros((400, 400, 4), np.uint8)
+    clear[::2, ::3, :] = 255
+    assert smaller(png(clear)) == png(clear)
