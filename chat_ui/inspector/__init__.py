@@ -118,7 +118,8 @@ def _pages() -> Any:
     core.app.add_static_files("/_inspector", STATIC)
     core.app.add_static_files("/_inspector/public", PUBLIC)
     from chat_ui.inspector import calculator, compare, data, home, inside, run, runs, tokens
+    from chat_ui.inspector.frame import SECONDS
 
     for module in (home, runs, run, compare, tokens, calculator, inside, data):
-        module.register()
+        ui.page(module.PATH, response_timeout=SECONDS)(module.page)
     return core.app

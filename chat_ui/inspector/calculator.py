@@ -16,7 +16,7 @@ from chat_ui import limits
 from chat_ui.api import shapes as rest
 from chat_ui.api.shape_schema import OPTIMIZERS, CountQuestion, Settings, SeveralQuestion, Shape, Use
 from chat_ui.inspector import parts
-from chat_ui.inspector.frame import SECONDS, Asked, card, frame, keep, raw, said, said_number
+from chat_ui.inspector.frame import Asked, card, frame, keep, raw, said, said_number
 from gpt_model.analyze import DTYPES
 
 # name, what it says, smallest and largest power of two or number
@@ -36,11 +36,7 @@ OWN = {
 }  # of an attention
 ONLY = {name for names in OWN.values() for name in names}
 USES = {"context": ("Context, tokens", 6, 17), "batch": ("Batch size", 0, 8)}  # powers of two
-
-
-def register() -> None:
-    """Make the page known."""
-    ui.page("/calculator", response_timeout=SECONDS)(page)
+PATH = "/calculator"
 
 
 async def page(request: Request) -> None:

@@ -19,18 +19,14 @@ from starlette.requests import Request
 from chat_ui import limits
 from chat_ui.api import runs as rest
 from chat_ui.inspector import charts, parts
-from chat_ui.inspector.frame import SECONDS, Asked, answered, card, frame, keep, raw, said
+from chat_ui.inspector.frame import Asked, answered, card, frame, keep, raw, said
 from chat_ui.inspector.run import flat
 
 POINTS = 2_000  # of one curve
 RECORDS = 200_000  # read of one run
 AXES = {"step": "step", "tokens": "tokens", "elapsed": "seconds"}
 NO_VALUES = {"step", "epoch", "elapsed", "tokens", "progress"}
-
-
-def register() -> None:
-    """Make the page known."""
-    ui.page("/compare", response_timeout=SECONDS)(page)
+PATH = "/compare"
 
 
 async def page(request: Request) -> None:

@@ -21,15 +21,11 @@ from chat_ui.inspector.data_sources import (
     manifest_of,
     statistics_of,
 )
-from chat_ui.inspector.frame import SECONDS, Asked, card, frame, keep, raw, said, said_number
+from chat_ui.inspector.frame import Asked, card, frame, keep, raw, said, said_number
 
 PAGE = 5  # documents at once
 LONGEST = 6_000  # characters shown of one
-
-
-def register() -> None:
-    """Make the page known."""
-    ui.page("/data", response_timeout=SECONDS)(page)
+PATH = "/data"
 
 
 async def page(request: Request) -> None:

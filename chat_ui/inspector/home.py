@@ -9,7 +9,7 @@ from nicegui import ui
 
 from chat_ui.api import runs as rest
 from chat_ui.inspector import parts
-from chat_ui.inspector.frame import SECONDS, answered, card, frame, raw
+from chat_ui.inspector.frame import answered, card, frame, raw
 from chat_ui.models import NO_MODEL
 
 WAYS = (
@@ -29,11 +29,7 @@ WAYS = (
     ("/chat", "Chat", "Talk to a model."),
     ("/docs", "API", "The same answers for programs."),
 )
-
-
-def register() -> None:
-    """Make the page known."""
-    ui.page("/", response_timeout=SECONDS)(page)
+PATH = "/"
 
 
 async def page() -> None:

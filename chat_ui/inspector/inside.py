@@ -19,7 +19,7 @@ from chat_ui import limits
 from chat_ui.api import insides as rest
 from chat_ui.api.inside_schema import LensQuestion, NextQuestion
 from chat_ui.inspector import parts
-from chat_ui.inspector.frame import SECONDS, Asked, card, frame, keep, raw, said, said_number
+from chat_ui.inspector.frame import Asked, card, frame, keep, raw, said, said_number
 from chat_ui.models import NO_MODEL
 
 TEXT = "Once upon a time there was a"
@@ -30,11 +30,7 @@ PAGES = {
     "lens": "/api/v1/transformer/logit-lens/page",
 }
 LISTED = 24  # candidates
-
-
-def register() -> None:
-    """Make the page known."""
-    ui.page("/look", response_timeout=SECONDS)(page)
+PATH = "/look"
 
 
 async def page(request: Request) -> None:

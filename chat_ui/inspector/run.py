@@ -17,7 +17,7 @@ from starlette.requests import Request
 from chat_ui.api import runs as rest
 from chat_ui.api.event_stream import RUNNING
 from chat_ui.inspector import charts, parts
-from chat_ui.inspector.frame import SECONDS, Asked, answered, card, frame, gone, raw
+from chat_ui.inspector.frame import Asked, answered, card, frame, gone, raw
 
 AGAIN = 2.0  # seconds between two looks at a run that goes on
 LOG_LINES = 200
@@ -28,11 +28,7 @@ CURVES = (
     ("grad_norm", "Gradient norm", ""),
     ("tokens_per_second", "Throughput", "tokens/s"),
 )
-
-
-def register() -> None:
-    """Make the page known."""
-    ui.page("/run/{stage}/{run_id}", response_timeout=SECONDS)(page)
+PATH = "/run/{stage}/{run_id}"
 
 
 async def page(request: Request, stage: str, run_id: str) -> None:

@@ -18,17 +18,13 @@ from starlette.requests import Request
 from chat_ui import limits
 from chat_ui.api import runs as rest
 from chat_ui.inspector import parts
-from chat_ui.inspector.frame import SECONDS, Asked, frame, keep, raw, said
+from chat_ui.inspector.frame import Asked, frame, keep, raw, said
 
 STATUSES = ("", "running", "complete", "failed", "stopped")
 SHOWN = 60  # lines; further ones are found by the filters
 AGAIN = 2.0  # seconds between two looks
 HEAD = ("", "run", "status", "began", "step", "training loss", "validation loss", "checkpoints")
-
-
-def register() -> None:
-    """Make the page known."""
-    ui.page("/runs", response_timeout=SECONDS)(page)
+PATH = "/runs"
 
 
 async def page(request: Request) -> None:

@@ -23,15 +23,11 @@ from chat_ui.api.tokenization_schema import (
     SideBySideQuestion,
 )
 from chat_ui.inspector import parts
-from chat_ui.inspector.frame import SECONDS, Asked, card, frame, keep, raw, said, said_number
+from chat_ui.inspector.frame import Asked, card, frame, keep, raw, said, said_number
 
 TEXT = "The quick brown fox can't jump over 2,048 lazy dogs. Ἀρχὴ ἥμισυ παντός 🦊\n    return x + 1"
 SHOWN = 3_000  # tokens drawn of one text
-
-
-def register() -> None:
-    """Make the page known."""
-    ui.page("/tokens", response_timeout=SECONDS)(page)
+PATH = "/tokens"
 
 
 async def page(request: Request) -> None:
