@@ -273,6 +273,17 @@ def _end_of_last_line(path: Path) -> int:
     return 0
 
 
+def read_lines(path: PathLike) -> list[str]:
+    r"""The lines of a UTF-8 file, without their ends.
+
+    Only "\n", "\r\n" and "\r" end a line. `str.splitlines` also cuts at U+0085, U+2028 and others, which may stand
+    inside a line: a film review with a U+0085 would become two halves, neither of which is JSON.
+    Raises OSError and UnicodeDecodeError.
+    """
+    with open(path, encoding="utf-8") as file:
+        return [line.removesuffix("\n") for line in file]
+
+
 def read_jsonl(path: PathLike) -> list[dict[str, Any]]:
     """The records of a JSON-lines file; an absent file has none.
 

@@ -133,9 +133,8 @@ def train_row(
     config: ClassificationBenchmarkConfig, name: str, tune: str, seed: int, data: Any
 ) -> dict[str, Any]:
     """One model: its predictions and scores on the test set, what it cost. Raises RunFailure when it was stopped."""
-    import json
-
     from finetuning.classification.train import train_classifier
+    from utils.files import read_jsonl
 
     folder = tempfile.mkdtemp(prefix="classification-")
     try:
@@ -144,13 +143,13 @@ def train_row(
             raise RunFailure(
                 f"{name}, tune={tune}, seed {seed} was stopped: the same command goes on with the rest"
             )
-        lines = (run.path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = read_jsonl(run.path / "predictions.jsonl")
         result = run.meta["result"]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     place = {label: i for i, label in enumerate(data.labels)}
     cost = {key: result[key] for key in ("seconds", "step", "trainable", "parameters")}
-    predicted = packed([place[json.loads(line)["predicted"]] for line in lines])
+    predicted = packed([place[row["predicted"]] for row in rows])
     return {**cost, "predicted": predicted, "scores": result["test"]}
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from finetuning.templates import Message, render
 from utils.errors import UserError
-from working_with_text_data.storyland.tasks import Instruction, held_out, instructions
+from working_with_text_data.storyland.tasks import KINDS, Instruction, held_out, instructions
 from working_with_text_data.tokenizer import Tokenizer
 
 Example = tuple[list[int], list[bool]]
@@ -118,9 +118,11 @@ def training_examples(
     )[0]
 
 
-def storyland_conversations(count: int, *, seed: int, stories: Sequence[str] = ()) -> Iterator[list[Message]]:
-    """`count` requests that are not held out, and one wish for each of `stories`."""
-    requests = _requests(seed, wanted_held_out=False)
+def storyland_conversations(
+    count: int, *, seed: int, stories: Sequence[str] = (), kinds: Sequence[str] = KINDS
+) -> Iterator[list[Message]]:
+    """`count` requests of `kinds` that are not held out, and one wish for each of `stories`."""
+    requests = _requests(seed, wanted_held_out=False, kinds=kinds)
     for _ in range(count):
         request = next(requests)
         yield conversation(request.prompt, request.answer)
@@ -130,8 +132,6 @@ def storyland_conversations(count: int, *, seed: int, stories: Sequence[str] = (
 
 def held_out_requests(count: int, *, seed: int) -> list[Instruction]:
     """`count` different requests that no training set holds, balanced over the kinds."""
-    from working_with_text_data.storyland.tasks import KINDS
-
     share = -(-count // len(KINDS))
     taken: dict[str, list[Instruction]] = {kind: [] for kind in KINDS}
     seen: set[str] = set()
@@ -146,8 +146,8 @@ def held_out_requests(count: int, *, seed: int) -> list[Instruction]:
     return rows[:count]
 
 
-def _requests(seed: int, *, wanted_held_out: bool) -> Iterator[Instruction]:
-    return (r for r in instructions(seed) if held_out(r.prompt) is wanted_held_out)
+def _requests(seed: int, *, wanted_held_out: bool, kinds: Sequence[str] = KINDS) -> Iterator[Instruction]:
+    return (r for r in instructions(seed, kinds) if held_out(r.prompt) is wanted_held_out)
 
 
 def fingerprint(examples: Sequence[Example]) -> str:

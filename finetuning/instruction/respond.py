@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from utils.cli import run_main
 from utils.config import parse_args
 from utils.errors import UserError
-from utils.files import atomic_write_text
+from utils.files import atomic_write_text, read_lines
 
 if TYPE_CHECKING:
     from finetuning.instruction.questions import Question, Reply, Verdict
@@ -96,7 +96,7 @@ def read_questions(config: RespondConfig) -> tuple[list[Question], int]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return read_lines(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from finetuning.instruction.questions import Question
 
 STAGE = "sft"
+LESSON_SEEDS = 1_000_003  # far apart, so that lessons and the training requests of near seeds differ
 
 
 def tune_on_requests(
@@ -54,7 +55,8 @@ def tune_on_requests(
     set_seed(config.seed)
     loaded, trainable = open_model(config, checkpoint)
     train, judged, questions, facts = load_examples(config, loaded)
-    data = fingerprint([*train, *judged])
+    lessons = make_lessons(config, loaded)
+    data = fingerprint([*train, *judged, *(example for own, _ in lessons for example in own)])
     if run is None:
         before = ask(loaded.model, loaded.tokenizer, questions, config.template)
         inputs = {"model": loaded.path / "model.safetensors", "examples": data, "conversations": facts}
@@ -76,6 +78,7 @@ def tune_on_requests(
             judged,
             config,
             run,
+            lessons=lessons,
             callbacks=callbacks,
             packing=config.packing,
             checkpoint=checkpoint,
@@ -170,6 +173,22 @@ def load_examples(
         "held_out": judging_report.to_dict(),
     }
     return examples, judging, [from_dialogue(d) for d in held_out[: config.held_out]], facts
+
+
+def make_lessons(config: InstructionConfig, loaded: Any) -> list[tuple[list[Example], int]]:
+    """What `config.lessons` asks for: (examples, steps) each, with enough examples that none comes twice."""
+    from finetuning.instruction.lessons import lesson_examples, parse_lesson
+
+    block = loaded.model.config.block_size
+    a_step = config.batch_size * config.grad_accum * block
+    settings: dict[str, Any] = {"block_size": block, "template": config.template, "loss_on": config.loss_on}
+    made = []
+    for number, text in enumerate(config.lessons):
+        lesson = parse_lesson(text)
+        seed = config.data_seed + LESSON_SEEDS * (number + 1)
+        own = lesson_examples(lesson, loaded.tokenizer, lesson.steps * a_step, seed=seed, **settings)
+        made.append((own, lesson.steps))
+    return made
 
 
 def _own_flags(parser: argparse.ArgumentParser) -> None:

@@ -36,6 +36,11 @@ class InstructionConfig(TrainConfig):
     held_out: int = _key(140, "requests never trained on, to ask before and after; 0: none")
     data_seed: int = _key(0, "of generated requests, and of the split")
 
+    lessons: list[str] = field(
+        default_factory=list,
+        metadata={"help": "taught first, kinds of requests and for how many steps: [recall:350, colour:100]"},
+    )
+
     template: str = _key("scratchbook", "a name from finetuning.templates")
     loss_on: str = _key("answers", "answers, or everything: the plain next token")
     packing: bool | None = _key(None, "rows full of conversations kept apart; null: where the model can")
@@ -61,6 +66,7 @@ class InstructionConfig(TrainConfig):
         super().__post_init__()
         from finetuning.instruction.conversation_formats import FORMS
         from finetuning.instruction.data import LOSS_ON, TOO_LONG
+        from finetuning.instruction.lessons import parse_lesson
         from finetuning.templates import TEMPLATES
 
         if self.data == STORYLAND and self.requests < 20:
@@ -77,6 +83,8 @@ class InstructionConfig(TrainConfig):
         }.items():
             if getattr(self, name) not in known:
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}")
+        for lesson in self.lessons:
+            parse_lesson(lesson)
         if not 0 < self.val_fraction < 1:
             raise UserError(f"val_fraction is {self.val_fraction}: it is a share between 0 and 1, set 0.05")
         if self.held_out < 0:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 
 from finetuning.instruction.data import Example
+from finetuning.instruction.lessons import LessonBatches
 from pretraining.checkpoints import Checkpoint
 from pretraining.config import TrainConfig
 from pretraining.trainer import Trainer
@@ -41,17 +42,23 @@ def tune(
     config: TrainConfig,
     run: Run,
     *,
+    lessons: Sequence[tuple[Sequence[Example], int]] = (),
     callbacks: Sequence[Any] = (),
     packing: bool | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Any:
     """Train `model` in place on `train`; the loss reported is nats per *answer* token of `validation`.
 
+    `lessons` are (examples, optimizer steps) taught before, in order; their steps are part of the config's budget.
+
     Returns the Trainer's result. Examples longer than the model's context are dropped and counted by the loader.
     `packing` None packs where the model can keep conversations apart. With a `checkpoint` the run goes on, to the bit.
     """
     block = model.config.block_size
-    batches = make_batches(model, train, config, packing=packing)
+    batches: Any = make_batches(model, train, config, packing=packing)
+    if lessons:
+        told = [(make_batches(model, own, config, packing=packing), steps) for own, steps in lessons]
+        batches = LessonBatches([(own, steps * config.grad_accum) for own, steps in told], batches)
     trainer = Trainer(
         model,
         in_steps(config, batches),
@@ -85,11 +92,15 @@ def looks_across(shape: Any) -> str | None:
     return "attention sinks" if getattr(shape, "attention_sinks", 0) else None
 
 
-def in_steps(config: C, batches: ExampleBatches) -> C:
-    """The config with a budget of epochs as steps: an epoch gives each example once, however rows are filled."""
+def in_steps(config: C, batches: ExampleBatches | LessonBatches) -> C:
+    """The config with a budget of epochs as steps: an epoch gives each example once, however rows are filled.
+
+    Lessons come before the first epoch.
+    """
     if config.epochs is None:
         return config
     steps = max(1, math.ceil(config.epochs * batches.rows_per_epoch / config.batch_size / config.grad_accum))
+    steps += getattr(batches, "lesson_batches", 0) // config.grad_accum
     return replace(config, epochs=None, steps=steps if config.steps is None else min(steps, config.steps))
 
 

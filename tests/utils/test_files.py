@@ -27,6 +27,7 @@ from utils.files import (
     atomic_write_text,
     jsonable,
     read_jsonl,
+    read_lines,
     sha256_bytes,
     sha256_file,
     sha256_folder,
@@ -321,3 +322,10 @@ def test_a_record_that_does_not_fit_on_the_disk_leaves_no_torn_line(tmp_path, fu
 
 def test_an_absent_file_has_no_records(tmp_path):
     assert read_jsonl(tmp_path / "none.jsonl") == []
+
+
+def test_only_line_ends_end_a_line(tmp_path):
+    inside = "a\u0085b\u2028c\x0cd"
+    path = tmp_path / "x.txt"
+    path.write_bytes(f"{inside}\r\nsecond\n\nlast".encode())
+    assert read_lines(path) == [inside, "second", "", "last"]

@@ -10,7 +10,7 @@ was ever trained on. Leaves out: chat templates and special tokens.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import language_tasks as language
@@ -258,15 +258,15 @@ def make_instruction(kind: str, dice: Dice) -> Instruction:
     return Instruction(kind, *_MAKERS[kind](dice))
 
 
-def instructions(seed: int = 0) -> Iterator[Instruction]:
-    """Instructions without end, all kinds equally often; the same ones for the same seed.
+def instructions(seed: int = 0, kinds: Sequence[str] = KINDS) -> Iterator[Instruction]:
+    """Instructions without end, each of `kinds` as often as it is named; the same ones for the same seed.
 
     Held-out prompts are among them: leave out ``held_out(i.prompt)`` when training.
     """
     index = 0
     while True:
         dice = Dice((seed % _MAX_SEED) * 4294967296 + 2147483648 + index)
-        yield make_instruction(dice.pick(KINDS), dice)
+        yield make_instruction(dice.pick(kinds), dice)
         index += 1
 
 
