@@ -171,7 +171,7 @@ SMALL = {
     r"python -m finetuning\.classification\.train": ["reviews=60", "epochs=1", "max_tokens=64", "--quiet"],
     r"python -m finetuning\.classification\.predict": [],
     r"python -m finetuning\.preference\.dpo": TINY_DPO,
-    r"python -m finetuning\.instruction\.benchmark_packing": ["--help"],
+    r"python -m finetuning\.instruction\.(benchmark_packing|benchmark_lessons)": ["--help"],
     r"python -m finetuning\.(classification|preference)\.benchmark": ["--help"],
     r"python -m finetuning\.benchmark": ["--help"],
     r"python -m pretraining\.evaluate": ["max_tokens=200"],
