@@ -30,7 +30,7 @@ from working_with_text_data.example_batches import ExampleBatches
 from working_with_text_data.storyland.tasks import KINDS
 from working_with_text_data.tokenizer import Tokenizer
 
-RECALL = "recall"
+RECALL, ALL = "recall", "all"
 PAIRS = (2, 8)  # fewest and most pairs of one recall
 WORDS = 400  # different tokens that recall draws from
 A_FEW = 200  # examples from which the mean length is taken
@@ -45,7 +45,7 @@ class Lesson:
 
 
 def parse_lesson(text: str) -> Lesson:
-    """`recall:350`, or kinds of requests with how often: `colour,gave*3:900`.
+    """`recall:350`, or kinds of requests with how often: `colour,gave*3:900`; `all` is each kind once.
 
     Raises UserError that says what is wrong with `text`.
     """
@@ -55,13 +55,13 @@ def parse_lesson(text: str) -> Lesson:
     kinds: list[str] = []
     for each in names.split(","):
         kind, star, times = (part.strip() for part in each.partition("*"))
-        if kind not in KINDS and names.strip() != RECALL:
+        if kind not in (*KINDS, ALL) and names.strip() != RECALL:
             raise UserError(
-                f"the lesson {text!r} names {kind!r}: choose {RECALL}, or some of {', '.join(KINDS)}"
+                f"the lesson {text!r} names {kind!r}: choose {RECALL}, or {ALL} or some of {', '.join(KINDS)}"
             )
         if star and (not times.isdecimal() or int(times) < 1):
             raise UserError(f"the lesson {text!r} has {times!r} after *: write how often, gave*3")
-        kinds += [kind] * int(times or 1)
+        kinds += list(KINDS if kind == ALL else [kind]) * int(times or 1)
     return Lesson(tuple(kinds), int(steps))
 
 

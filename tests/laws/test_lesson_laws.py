@@ -21,6 +21,7 @@ from finetuning.instruction.tune import in_steps, make_batches, tune
 from pretraining.config import TrainConfig
 from utils.errors import UserError
 from utils.runs import Run
+from working_with_text_data.storyland.tasks import KINDS
 
 
 def test_each_lesson_has_its_time():
@@ -42,6 +43,7 @@ def test_nothing_held_out_is_taught():
 
 def test_a_lesson_is_read_from_its_words():
     assert parse_lesson("recall:350") == Lesson(("recall",), 350)
+    assert parse_lesson("all,gave:7") == Lesson((*KINDS, "gave"), 7)
     assert parse_lesson("colour, gave*3:9") == Lesson(("colour", "gave", "gave", "gave"), 9)
 
 
