@@ -1,18 +1,19 @@
-"""Lessons: a few things that are taught first, one after the other, before everything at once.
+"""Lessons: what is taught first, one thing after the other, before everything at once.
 
 Some requests ask what belongs to a thing said before ("Ruby has a red kite, and Dan has a blue drum. What colour is the
 kite?"). A model soon answers with *a* colour of the text, and then stands still at guessing between the two: to be
-right, one head must find the kite again and another must have brought its colour there, and neither pays without the
-other. Taught everything at once, a small model never leaves that plateau (`finetuning/LOG.md`).
+right, one head must find the kite again, another must have brought its colour there, and the answer must know what was
+asked some words ago. None pays without the others. Taught everything at once, a small model never leaves that plateau.
 
-There is a short way in. In *recall* a run of random pairs "v k" is followed by each key and its value, shuffled:
+There is a way in. In *recall* a passage of random pairs is followed by many short questions: one of a pair, a few
+tokens of waiting, then the other, which is trained:
 
-    moon cup  tree hat  bell fox .  hat tree  fox bell  cup moon
+    moon was cup . tree was hat . bell was fox .   hat ? tree   bell and the fox   cup moon
 
-Every second token of the answer is a label, and copying what stood before the same token earlier is one step from the
-copying that stories teach. Once it is there, requests that need it are learned in a hundred steps, and others through
-those. Lessons from easy to hard are curriculum learning (Bengio et al. 2009, doi 10.1145/1553374.1553380); recall as
-a test of attention is from Arora et al. (arXiv 2312.04927). Left out: a rule for when a lesson is over; steps decide.
+Some of it is one step from the copying that stories teach, the rest a step from that; every fourth token is a label.
+Once it is there, requests that need it are learned in a few hundred steps (`finetuning/LOG.md`, which also says what
+did not work). Lessons from easy to hard are curriculum learning (Bengio et al. 2009, doi 10.1145/1553374.1553380);
+recall as a test of attention is from Arora et al. (arXiv 2312.04927). Left out: a rule for when a lesson is over.
 Notebook: finetuning/02.
 """
 
@@ -24,15 +25,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetuning.instruction.data import Example, make_examples, storyland_conversations
+from finetuning.instruction.data import Example, conversation, make_examples, storyland_conversations
+from finetuning.templates import render
 from utils.errors import UserError
 from working_with_text_data.example_batches import ExampleBatches
 from working_with_text_data.storyland.tasks import KINDS
 from working_with_text_data.tokenizer import Tokenizer
 
 RECALL, ALL = "recall", "all"
-PAIRS = (2, 8)  # fewest and most pairs of one recall
+PAIRS = (2, 6)  # fewest and most pairs of one recall
+BETWEEN = (0, 0, 1, 2)  # small words between the two of a pair, each as likely
+DELAY = 3  # most tokens between a question and its answer
 WORDS = 400  # different tokens that recall draws from
+SMALL_WORDS = (" was", " and", " the", " a", " to", " in", " has", " had", " is", " gave", " but", " of")
 A_FEW = 200  # examples from which the mean length is taken
 
 
@@ -70,9 +75,11 @@ def lesson_examples(
 ) -> list[Example]:
     """About `tokens` tokens of examples, none of them held out; `settings` are those of `make_examples`."""
 
+    template = {k: settings[k] for k in ("template",) if k in settings}
+
     def make(count: int) -> list[Example]:
         if lesson.kinds == (RECALL,):
-            return recall_examples(tokenizer, count, seed=seed)
+            return recall_examples(tokenizer, count, seed=seed, **template)
         talks = storyland_conversations(count, seed=seed, kinds=lesson.kinds)
         return make_examples(talks, tokenizer, **settings)[0]
 
@@ -80,16 +87,23 @@ def lesson_examples(
     return make(math.ceil(tokens * A_FEW / max(1, sum(len(ids) for ids, _ in few))))
 
 
-def recall_examples(tokenizer: Tokenizer, count: int, *, seed: int) -> list[Example]:
-    """`count` runs of pairs "value key", a full stop, then each key and its value, of which the values are trained.
+def recall_examples(
+    tokenizer: Tokenizer, count: int, *, seed: int, template: str = "scratchbook"
+) -> list[Example]:
+    """`count` passages of pairs, each followed by questions: one of a pair, up to three tokens more, then the other.
 
-    The tokens of one run are all different, and few enough in all that each is soon known. Raises UserError for a
-    vocabulary that has no `2 * PAIRS[1]` tokens besides bytes and special tokens, nor as many bytes.
+    The pairs of one passage have the same words between them and the same sign behind them, or none; either token may
+    be asked. The tokens in between are small words, or what `template` puts between a question and its answer. Only
+    answers are trained. Raises UserError for a vocabulary without enough ordinary tokens.
     """
     rng = random.Random(seed)
+    asked = render(conversation("?", "x"), tokenizer, template=template)
+    tail = asked.ids[: asked.trained.index(True)][-DELAY:]
     special = set(tokenizer.special_tokens.values())
-    (stop,) = tokenizer.encode_ordinary(".")[-1:]
-    known = [i for i in range(tokenizer.vocab_size) if i not in special and i != stop]
+    small = {i: None for text in SMALL_WORDS for i in tokenizer.encode_ordinary(text)[-1:]}
+    stop, comma = (tokenizer.encode_ordinary(text)[-1] for text in ".,")
+    used = special | small.keys() | {stop, comma, *tail}
+    known = [i for i in range(tokenizer.vocab_size) if i not in used]
     merged = [i for i in known if len(tokenizer.token_bytes(i)) > 1]
     choice = merged if len(merged) >= 2 * PAIRS[1] else known
     if len(choice) < 2 * PAIRS[1]:
@@ -97,18 +111,24 @@ def recall_examples(tokenizer: Tokenizer, count: int, *, seed: int) -> list[Exam
             f"{RECALL} needs {2 * PAIRS[1]} ordinary tokens, but the vocabulary has {len(choice)}"
         )
     words = rng.sample(choice, min(WORDS, len(choice)))
-    return [_recall(rng, words, stop) for _ in range(count)]
+    return [_recall(rng, words, list(small), ([], [stop], [comma]), tail) for _ in range(count)]
 
 
-def _recall(rng: random.Random, words: Sequence[int], stop: int) -> Example:
+def _recall(
+    rng: random.Random, words: list[int], small: list[int], ends: Sequence[list[int]], tail: list[int]
+) -> Example:
     n = rng.randint(*PAIRS)
     drawn = rng.sample(words, 2 * n)
-    pairs = list(zip(drawn[::2], drawn[1::2], strict=True))  # (value, key)
-    ids = [*drawn, stop]
+    pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
+    between, end = rng.sample(small, rng.choice(BETWEEN)), rng.choice(ends)
+    ids = [i for one, other in pairs for i in (one, *between, other, *end)] + ends[1]
     trained = [False] * len(ids)
-    for value, key in rng.sample(pairs, n):
-        ids += [key, value]
-        trained += [False, True]
+    for pair in rng.sample(pairs, n):
+        key, value = pair if rng.random() < 0.5 else pair[::-1]
+        delay = rng.randint(0, DELAY)
+        waiting = tail[:delay] if rng.random() < 0.5 else rng.sample(small, delay)
+        ids += [key, *waiting, value]
+        trained += [False] * (1 + len(waiting)) + [True]
     return ids, trained
 
 

@@ -37,7 +37,7 @@ def test_the_summary_compares_within_a_seed():
     assert lessons.measured(Path("nowhere.json")) is None
 
 
-@pytest.mark.parametrize("settings", [{"kind": "color"}, {"recall": 900}, {"asked": 0}, {"seeds": ()}])
+@pytest.mark.parametrize("settings", [{"kind": "color"}, {"recall": 1500}, {"asked": 0}, {"seeds": ()}])
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(UserError):
         lessons.LessonsBenchmark(**settings)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from template_checks import END, MARKERS
+from template_checks import END, MARKERS, conversation
 
 from finetuning.instruction import lessons
+from finetuning.templates import render
 from working_with_text_data.byte_tokenizer import ByteTokenizer
 from working_with_text_data.example_batches import ExampleBatches
 from working_with_text_data.storyland.tasks import held_out
@@ -62,24 +63,35 @@ def check_resume_at(place: int) -> None:
         )
 
 
-def check_recall_asks_for_what_stood_before_the_key() -> None:
-    """LF2: only values are trained, each is the token before its key in the passage, and each key is asked once."""
+def check_recall_asks_for_the_other_of_a_pair(template: str = "scratchbook") -> None:
+    """LF2: only answers are trained, each is what stood in a pair with the token asked, and each pair is asked once."""
     own = tokenizer()
-    stop = own.encode_ordinary(".")[-1]
-    for ids, trained in lessons.recall_examples(own, 200, seed=4):
-        end = ids.index(stop)
-        passage, asked = ids[:end], ids[end + 1 :]
+    stop, comma = own.encode_ordinary(".,")
+    filling = {own.encode_ordinary(word)[-1] for word in lessons.SMALL_WORDS}
+    filling |= {stop, comma, *own.special_tokens.values()}
+    before = render(conversation(("user", "?"), ("assistant", "")), own, template=template)
+    filling |= set(before.ids[: before.trained.index(True)][-lessons.DELAY :])
+    directions = set()
+    for ids, trained in lessons.recall_examples(own, 300, seed=4, template=template):
+        end = len(ids) - ids[::-1].index(stop)
+        passage = [i for i in ids[:end] if i not in filling]
+        asked = [(i, yes) for i, yes in zip(ids[end:], trained[end:], strict=True) if i not in filling]
         assert len(set(passage)) == len(passage), (
             "a token stands twice in one passage: its partner is not clear"
         )
-        assert not any(trained[: end + 1]), "the passage is random: nothing of it can be learned"
-        keys = sorted(passage[1::2])
-        assert sorted(asked[::2]) == keys, "each key of the passage is asked exactly once"
-        for key, value, of_key, of_value in zip(
-            asked[::2], asked[1::2], trained[end + 1 :: 2], trained[end + 2 :: 2], strict=True
-        ):
-            assert of_value and not of_key, "values are trained, and keys, which are drawn at random, are not"
-            assert value == passage[passage.index(key) - 1], "the answer is what stood before the key"
+        assert not any(trained[:end]), "the passage is random: nothing of it can be learned"
+        pairs = list(zip(passage[::2], passage[1::2], strict=True))
+        other = dict(pairs) | {b: a for a, b in pairs}
+        keys, answers = asked[::2], asked[1::2]
+        assert sum(trained) == len(answers) == len(pairs), "each pair is asked exactly once"
+        assert {frozenset((k, other[k])) for k, _ in keys} == {frozenset(p) for p in pairs}, (
+            "each pair is asked"
+        )
+        for (key, of_key), (answer, of_answer) in zip(keys, answers, strict=True):
+            assert of_answer and not of_key, "answers are trained, and what is asked, drawn at random, is not"
+            assert answer == other[key], "the answer is the other of the pair"
+            directions.add((key, answer) in pairs)
+    assert directions == {True, False}, "either token of a pair is asked"
 
 
 def check_nothing_held_out_is_taught() -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 import torch
 from lesson_checks import (
     ORDER,
     check_each_lesson_has_its_time,
     check_nothing_held_out_is_taught,
-    check_recall_asks_for_what_stood_before_the_key,
+    check_recall_asks_for_the_other_of_a_pair,
     check_resume_at,
     tokenizer,
 )
 
+from finetuning.instruction import lessons
 from finetuning.instruction.data import training_examples
 from finetuning.instruction.lessons import Lesson, LessonBatches, parse_lesson, recall_examples
 from finetuning.instruction.tune import in_steps, make_batches, tune
@@ -33,8 +32,9 @@ def test_lessons_go_on_to_the_batch(place):
     check_resume_at(place)
 
 
-def test_recall_asks_for_what_stood_before_the_key():
-    check_recall_asks_for_what_stood_before_the_key()
+@pytest.mark.parametrize("template", ["scratchbook", "chatml", "plain"])
+def test_recall_asks_for_the_other_of_a_pair(template):
+    check_recall_asks_for_the_other_of_a_pair(template)
 
 
 def test_nothing_held_out_is_taught():
@@ -73,19 +73,10 @@ def test_another_number_of_lessons_cannot_be_resumed():
         loaders().load_state_dict(state)
 
 
-def test_a_vocabulary_too_small_for_recall_is_refused():
-    class Small:
-        special_tokens: ClassVar[dict[str, int]] = {}
-        vocab_size = 10
-
-        def encode_ordinary(self, text):
-            return [3]
-
-        def token_bytes(self, token_id):
-            return b"x"
-
-    with pytest.raises(UserError, match="16 ordinary tokens"):
-        recall_examples(Small(), 1, seed=0)
+def test_a_vocabulary_too_small_for_recall_is_refused(monkeypatch):
+    monkeypatch.setattr(lessons, "PAIRS", (2, 200))
+    with pytest.raises(UserError, match="400 ordinary tokens"):
+        lessons.recall_examples(tokenizer(), 1, seed=0)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -6,7 +6,7 @@ import pytest
 from lesson_checks import (
     check_each_lesson_has_its_time,
     check_nothing_held_out_is_taught,
-    check_recall_asks_for_what_stood_before_the_key,
+    check_recall_asks_for_the_other_of_a_pair,
     check_resume_at,
 )
 
@@ -63,33 +63,52 @@ def test_a_lesson_whose_place_is_forgotten_is_caught(monkeypatch):
         check_resume_at(1)
 
 
-def test_keys_that_are_trained_in_place_of_values_are_caught(monkeypatch):
+def test_questions_that_are_trained_in_place_of_answers_are_caught(monkeypatch):
     real = lessons._recall
 
-    def wrong(rng, words, stop):
-        ids, trained = real(rng, words, stop)
-        end = ids.index(stop)
-        return ids, [*trained[: end + 1], *(not t for t in trained[end + 1 :])]
+    def wrong(*arguments):
+        ids, trained = real(*arguments)
+        first = trained.index(True)
+        return ids, [*trained[:first], *(not t for t in trained[first:])]
 
     monkeypatch.setattr(lessons, "_recall", wrong)
-    with caught("values are trained"):
-        check_recall_asks_for_what_stood_before_the_key()
+    with caught("asked exactly once|answers are trained"):
+        check_recall_asks_for_the_other_of_a_pair()
 
 
-def test_recall_of_what_follows_the_key_is_caught(monkeypatch):
-    """The easy twin: plain induction, which stories teach already."""
+def test_a_passage_that_is_trained_is_caught(monkeypatch):
     real = lessons._recall
 
-    def forward(rng, words, stop):
-        ids, trained = real(rng, words, stop)
-        end = ids.index(stop)
-        passage = ids[:end]
-        asked = [t for i in range(0, end, 2) for t in (passage[i + 1], passage[(i + 2) % end])]
-        return [*passage, stop, *asked], trained
+    def everything(*arguments):
+        ids, _ = real(*arguments)
+        return ids, [True] * len(ids)
 
-    monkeypatch.setattr(lessons, "_recall", forward)
-    with caught("stood before the key"):
-        check_recall_asks_for_what_stood_before_the_key()
+    monkeypatch.setattr(lessons, "_recall", everything)
+    with caught("nothing of it can be learned"):
+        check_recall_asks_for_the_other_of_a_pair()
+
+
+def test_recall_in_one_direction_is_caught(monkeypatch):
+    """The easy twin: plain induction, which stories teach already."""
+    monkeypatch.setattr(lessons.random.Random, "random", lambda self: 0.0)
+    with caught("either token"):
+        check_recall_asks_for_the_other_of_a_pair()
+
+
+def test_answers_from_another_pair_are_caught(monkeypatch):
+    real = lessons._recall
+
+    def moved(*arguments):
+        ids, trained = real(*arguments)
+        places = [i for i, yes in enumerate(trained) if yes]
+        answers = [ids[i] for i in places]
+        for i, answer in zip(places, [*answers[1:], answers[0]], strict=True):
+            ids[i] = answer
+        return ids, trained
+
+    monkeypatch.setattr(lessons, "_recall", moved)
+    with caught("the other of the pair"):
+        check_recall_asks_for_the_other_of_a_pair()
 
 
 def test_held_out_requests_in_a_lesson_are_caught(monkeypatch):
