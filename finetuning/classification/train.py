@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pretraining.trainer import Trainer
 
 STAGE = "classify"
-RATES = {"all": 2e-3, "last": 5e-3, "lora": 2e-2, "head": 1e-2}  # the fewer learn, the further each may go
+RATES = {"all": 2e-3, "last": 5e-3, "lora": 5e-3, "head": 1e-2}  # the fewer learn, the further each may go
 
 
 def _key(default: Any, help: str) -> Any:
