@@ -82,7 +82,7 @@ class _Ask:
 def teach(config: LessonsBenchmark, way: str, seed: int, folder: str) -> dict[str, Any]:
     """One run: steps, and the share of held-out requests that was right at each look."""
     from finetuning.instruction.data import held_out_requests
-    from finetuning.instruction.lessons import lesson_examples, parse_lesson
+    from finetuning.instruction.train import make_lessons
     from finetuning.instruction.train_config import InstructionConfig
     from finetuning.instruction.tune import tune
     from gpt_model.loading import load_model
@@ -93,21 +93,13 @@ def teach(config: LessonsBenchmark, way: str, seed: int, folder: str) -> dict[st
 
     set_seed(seed)
     loaded = load_model(config.ckpt)
-    block = loaded.model.config.block_size
-    words = [f"steps={config.steps}", f"seed={seed}", "eval_every=0", "prompts=[]", "device=cpu"]
-    recipe = load_config(InstructionConfig, None, [*words, *config.settings])
-    a_step = recipe.batch_size * recipe.grad_accum * block
-
-    def examples(text: str, own_seed: int) -> Any:
-        lesson = parse_lesson(text)
-        return lesson_examples(
-            lesson, loaded.tokenizer, lesson.steps * a_step, seed=own_seed, block_size=block
-        )
-
-    train = examples(f"{config.kind}:{config.steps}", seed)
-    lessons = []
-    if way == "after recall":
-        lessons = [(examples(f"recall:{config.recall}", seed + 1000), config.recall)]
+    taught = [
+        f"{config.kind}:{config.steps}",
+        *([f"recall:{config.recall}"] if way == "after recall" else []),
+    ]
+    words = [f"steps={config.steps}", f"seed={seed}", f"data_seed={seed}", "eval_every=0", "device=cpu"]
+    recipe = load_config(InstructionConfig, None, [*words, f"lessons={json.dumps(taught)}", *config.settings])
+    (train, _), *lessons = make_lessons(recipe, loaded)  # the requests are the same for both ways
     asked = held_out_requests(config.asked * len(KINDS), seed=seed)
     requests = [request for request in asked if request.kind == config.kind]
     look = _Ask(loaded.model, loaded.tokenizer, requests, config.every)
