@@ -237,6 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _say(run: Run) -> None:
     from finetuning.evaluation.intervals import Share
+    from finetuning.instruction.lessons import parse_lesson
 
     facts, trains, result = run.meta["inputs"]["conversations"], run.meta["trainable"], run.meta["result"]
     counted = facts["examples"]
@@ -250,6 +251,9 @@ def _say(run: Run) -> None:
     said = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
     print(f"{counted['whole'] + counted['cut']:,} conversations{f' ({said})' if said else ''}")
     print(f"{trains['numbers']:,} of {trains['of']:,} numbers learned")
+    lessons = sum(parse_lesson(text).steps for text in run.meta["config"]["lessons"])
+    if lessons and result["step"] <= lessons:
+        print(f"warning: all {result['step']:,} steps were lessons, which take {lessons:,}", file=sys.stderr)
     for name in run.meta["before"]:
         for when in ("before", "after"):
             share = result[f"{name}_{when}"]

@@ -117,3 +117,13 @@ def test_epochs_begin_after_the_lessons():
     lesson = make_batches(model, recall_examples(own, 40, seed=3), config)
     alone = in_steps(config, last).steps
     assert in_steps(config, LessonBatches([(lesson, 5)], last)).steps == alone + 5
+
+
+def test_a_budget_that_ends_in_the_lessons_is_said(tmp_path, capsys):
+    from finetuning.instruction import train
+
+    words = ["ckpt=assets", "steps=2", "requests=40", "held_out=2", "batch_size=2", f"runs={tmp_path}"]
+    assert train.main([*words, "lessons=[recall:5]", "--quiet"]) == 0
+    assert "all 2 steps were lessons, which take 5" in capsys.readouterr().err
+    assert train.main([*words, "lessons=[recall:1]", "--quiet"]) == 0
+    assert "were lessons" not in capsys.readouterr().err
