@@ -104,9 +104,11 @@ def teach(config: LessonsBenchmark, way: str, seed: int, folder: str) -> dict[st
     requests = [request for request in asked if request.kind == config.kind]
     look = _Ask(loaded.model, loaded.tokenizer, requests, config.every)
     with Run.create("sft", {"way": way}, root=folder) as run:
-        tune(
+        result = tune(
             loaded.model, loaded.tokenizer, train, train[:64], recipe, run, lessons=lessons, callbacks=[look]
         )
+    if result.status != "complete":
+        raise KeyboardInterrupt  # half a run is no row; the same command goes on
     return {"way": way, "seed": seed, "steps": look.steps, "right": look.right}
 
 

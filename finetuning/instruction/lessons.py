@@ -38,6 +38,7 @@ BETWEEN = (0, 0, 1, 2)  # small words between the two of a pair, each as likely
 DELAY = 3  # most tokens between a question and its answer
 WORDS = 400  # different tokens that recall draws from
 SMALL_WORDS = (" was", " and", " the", " a", " to", " in", " has", " had", " is", " gave", " but", " of")
+SEEDS_APART = 1_000_003  # between the lessons of a run, so that those of near seeds differ
 A_FEW = 200  # examples from which the mean length is taken
 
 
@@ -68,6 +69,11 @@ def parse_lesson(text: str) -> Lesson:
             raise UserError(f"the lesson {text!r} has {times!r} after *: write how often, gave*3")
         kinds += list(KINDS if kind == ALL else [kind]) * int(times or 1)
     return Lesson(tuple(kinds), int(steps))
+
+
+def lesson_seed(data_seed: int, number: int) -> int:
+    """The seed of the requests of lesson `number`, counted from 0."""
+    return data_seed + SEEDS_APART * (number + 1)
 
 
 def lesson_examples(

@@ -26,11 +26,12 @@ from utils.errors import UserError
 from utils.runs import Run
 
 if TYPE_CHECKING:
+    from finetuning.instruction.conversations import Dialogue, ReadReport
     from finetuning.instruction.data import Example
     from finetuning.instruction.questions import Question
 
 STAGE = "sft"
-LESSON_SEEDS = 1_000_003  # far apart, so that lessons and the training requests of near seeds differ
+JUDGED = 170  # held-out requests of Storyland, ten of each kind, whose loss is watched
 
 
 def tune_on_requests(
@@ -40,6 +41,7 @@ def tune_on_requests(
 
     `resume` names the run to go on with; `config` is then that run's, with changes.
     """
+    from finetuning.instruction.asking import Asking
     from finetuning.instruction.data import fingerprint
     from finetuning.instruction.questions import ask
     from finetuning.instruction.tune import tune
@@ -56,6 +58,9 @@ def tune_on_requests(
     loaded, trainable = open_model(config, checkpoint)
     train, judged, questions, facts = load_examples(config, loaded)
     lessons = make_lessons(config, loaded)
+    facts["lesson_examples"] = [len(own) for own, _ in lessons]
+    if config.replay:
+        train, facts["replay_pages"] = add_replay(config, loaded, train)
     data = fingerprint([*train, *judged, *(example for own, _ in lessons for example in own)])
     if run is None:
         before = ask(loaded.model, loaded.tokenizer, questions, config.template)
@@ -70,6 +75,7 @@ def tune_on_requests(
         run.resume()
         run.meta["config"] = to_dict(config)
     with run:
+        asking = Asking(loaded.tokenizer, questions[: config.asked_on_the_way], config.template)
         set_seed(config.seed)
         result = tune(
             loaded.model,
@@ -79,7 +85,7 @@ def tune_on_requests(
             config,
             run,
             lessons=lessons,
-            callbacks=callbacks,
+            callbacks=[asking, *callbacks],
             packing=config.packing,
             checkpoint=checkpoint,
         )
@@ -133,7 +139,12 @@ def load_examples(
     config: InstructionConfig, loaded: Any
 ) -> tuple[list[Example], list[Example], list[Question], dict[str, Any]]:
     """(training examples, judging examples, questions to ask, what was read and left out)."""
-    from finetuning.instruction.data import held_out_requests, make_examples, storyland_conversations
+    from finetuning.instruction.data import (
+        conversation,
+        held_out_requests,
+        make_examples,
+        storyland_conversations,
+    )
     from finetuning.instruction.questions import from_dialogue, from_request
 
     block, tokenizer = loaded.model.config.block_size, loaded.tokenizer
@@ -145,19 +156,12 @@ def load_examples(
     if config.data == STORYLAND:
         talks = storyland_conversations(config.requests, seed=config.data_seed)
         examples, report = make_examples(talks, tokenizer, block, **settings)
-        judged = max(1, len(examples) // 20)
-        asked = held_out_requests(config.held_out, seed=config.data_seed)
+        asked = held_out_requests(max(config.held_out, JUDGED), seed=config.data_seed)
+        judging_talks = [conversation(r.prompt, r.answer) for r in asked[:JUDGED]]
+        judged, _ = make_examples(judging_talks, tokenizer, block, **settings)
         facts: dict[str, Any] = {"source": STORYLAND, "examples": report.to_dict()}
-        return examples[judged:], examples[:judged], [from_request(r) for r in asked], facts
-    from finetuning.instruction.conversations import read_conversations, split_dialogues, without_overlap
-
-    options: dict[str, Any] = {"form": config.form, "on_bad_line": config.on_bad_line}
-    dialogues, read = read_conversations(config.data, max_records=config.max_records, **options)
-    if config.held_out_file is None:
-        train, held_out = split_dialogues(dialogues, val_fraction=config.val_fraction, seed=config.data_seed)
-    else:
-        train, held_out = dialogues, read_conversations(config.held_out_file, **options)[0]
-    train, overlapping = without_overlap(train, held_out, config.on_overlap)  # type: ignore[arg-type]
+        return examples, judged, [from_request(r) for r in asked[: config.held_out]], facts
+    train, held_out, read, overlapping = share_out_file(config)
     examples, report = make_examples((d.messages for d in train), tokenizer, block, **settings)
     judging, judging_report = make_examples((d.messages for d in held_out), tokenizer, block, **settings)
     for name, found, counted in (("training", examples, report), ("held-out", judging, judging_report)):
@@ -175,9 +179,23 @@ def load_examples(
     return examples, judging, [from_dialogue(d) for d in held_out[: config.held_out]], facts
 
 
+def share_out_file(config: InstructionConfig) -> tuple[list[Dialogue], list[Dialogue], ReadReport, int]:
+    """The conversations of `config.data`: those that teach, those that judge, what was read, how many were in both."""
+    from finetuning.instruction.conversations import read_conversations, split_dialogues, without_overlap
+
+    options: dict[str, Any] = {"form": config.form, "on_bad_line": config.on_bad_line}
+    dialogues, read = read_conversations(config.data, max_records=config.max_records, **options)
+    if config.held_out_file is None:
+        train, held_out = split_dialogues(dialogues, val_fraction=config.val_fraction, seed=config.data_seed)
+    else:
+        train, held_out = dialogues, read_conversations(config.held_out_file, **options)[0]
+    train, overlapping = without_overlap(train, held_out, config.on_overlap)  # type: ignore[arg-type]
+    return train, held_out, read, overlapping
+
+
 def make_lessons(config: InstructionConfig, loaded: Any) -> list[tuple[list[Example], int]]:
     """What `config.lessons` asks for: (examples, steps) each, with enough examples that none comes twice."""
-    from finetuning.instruction.lessons import lesson_examples, parse_lesson
+    from finetuning.instruction.lessons import lesson_examples, lesson_seed, parse_lesson
 
     block = loaded.model.config.block_size
     a_step = config.batch_size * config.grad_accum * block
@@ -185,10 +203,19 @@ def make_lessons(config: InstructionConfig, loaded: Any) -> list[tuple[list[Exam
     made = []
     for number, text in enumerate(config.lessons):
         lesson = parse_lesson(text)
-        seed = config.data_seed + LESSON_SEEDS * (number + 1)
+        seed = lesson_seed(config.data_seed, number)
         own = lesson_examples(lesson, loaded.tokenizer, lesson.steps * a_step, seed=seed, **settings)
         made.append((own, lesson.steps))
     return made
+
+
+def add_replay(config: InstructionConfig, loaded: Any, train: Sequence[Example]) -> tuple[list[Example], int]:
+    """The training examples with their pages of the base's text, and how many pages. Lessons get none: see `replay`."""
+    from finetuning.instruction.replay import pages_for, replay_pages
+
+    page = loaded.model.config.block_size
+    pages = replay_pages(loaded.path, loaded.tokenizer, pages_for(train, config.replay, page), page)
+    return [*train, *pages], len(pages)
 
 
 def _own_flags(parser: argparse.ArgumentParser) -> None:
@@ -250,6 +277,8 @@ def _say(run: Run) -> None:
     }
     said = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
     print(f"{counted['whole'] + counted['cut']:,} conversations{f' ({said})' if said else ''}")
+    if pages := facts.get("replay_pages"):
+        print(f"{pages:,} pages of the pretraining text among them")
     print(f"{trains['numbers']:,} of {trains['of']:,} numbers learned")
     lessons = sum(parse_lesson(text).steps for text in run.meta["config"]["lessons"])
     if lessons and result["step"] <= lessons:

@@ -34,11 +34,16 @@ class InstructionConfig(TrainConfig):
     max_records: int | None = _key(None, "of the file, take at most so many")
     requests: int = _key(2000, "data=storyland: generated requests to learn from")
     held_out: int = _key(140, "requests never trained on, to ask before and after; 0: none")
+    asked_on_the_way: int = _key(34, "of these, asked at each evaluation; 0: none")
     data_seed: int = _key(0, "of generated requests, and of the split")
 
     lessons: list[str] = field(
         default_factory=list,
         metadata={"help": "taught first, kinds of requests and for how many steps: [recall:350, colour:100]"},
+    )
+
+    replay: float = _key(
+        0.0, "share of tokens after the lessons that are pages of the base's own text; 0: none"
     )
 
     template: str = _key("scratchbook", "a name from finetuning.templates")
@@ -69,10 +74,8 @@ class InstructionConfig(TrainConfig):
         from finetuning.instruction.lessons import parse_lesson
         from finetuning.templates import TEMPLATES
 
-        if self.data == STORYLAND and self.requests < 20:
-            raise UserError(
-                f"requests is {self.requests}: the least is 20, of which one in twenty judges the loss"
-            )
+        if self.data == STORYLAND and self.requests < 1:
+            raise UserError(f"requests is {self.requests}: give some to learn from, requests=2000")
         for name, known in {
             "form": ("auto", *FORMS),
             "on_bad_line": ("stop", "skip"),
@@ -85,9 +88,12 @@ class InstructionConfig(TrainConfig):
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}")
         for lesson in self.lessons:
             parse_lesson(lesson)
+        if not 0 <= self.replay < 1:
+            raise UserError(f"replay is {self.replay}: it is a share from 0 to below 1, set 0.1")
         if not 0 < self.val_fraction < 1:
             raise UserError(f"val_fraction is {self.val_fraction}: it is a share between 0 and 1, set 0.05")
-        if self.held_out < 0:
-            raise UserError(f"held_out is {self.held_out}: ask 0 requests or more")
+        for name in ("held_out", "asked_on_the_way"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}: ask 0 requests or more")
         if self.qlora and self.tune != "lora":
             raise UserError(f"qlora trains adapters over 4 bits, but tune is {self.tune!r}: set tune=lora")

@@ -36,7 +36,7 @@ def test_the_pipeline_finetunes_a_given_model_and_samples_from_it(tmp_path):
 
 
 def test_what_cannot_be_tuned_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="least is 20"):
-        train.main(["ckpt=assets", "requests=3", f"runs={tmp_path}"])
+    with pytest.raises(UserError, match="give some to learn from"):
+        train.main(["ckpt=assets", "requests=0", f"runs={tmp_path}"])
     with pytest.raises(UserError, match="nowhere"):
         train.main(["ckpt=nowhere", f"runs={tmp_path}"])

@@ -183,3 +183,37 @@ def test_the_packing_benchmark_writes_what_it_measured(tmp_path, capsys):
     assert benchmark_packing.measured(tmp_path / "none.json") is None
     with pytest.raises(UserError, match="rounds is 0"):
         benchmark_packing.main(["rounds=0"])
+
+
+def test_questions_are_asked_on_the_way(tmp_path, base):
+    words = ["requests=40", "steps=4", "eval_every=2", "held_out=6", "asked_on_the_way=3"]
+    _, run = run_with(tmp_path, base, *words)
+    rows = [row for row in run.metrics() if row["split"] == "asked"]
+    assert [row["step"] for row in rows] == [2, 4], "once at each evaluation"
+    assert all(row["exact"]["total"] == row["well_formed"]["total"] == 3 for row in rows)
+    again = run_with(tmp_path, base, *words[:-1], "asked_on_the_way=0")[1]
+    assert not [row for row in again.metrics() if row["split"] == "asked"]
+    one, two = weights(run), weights(again)
+    assert all(torch.equal(one[name], two[name]) for name in one), "being asked teaches nothing"
+
+
+def test_what_judges_storyland_is_held_out(tmp_path, base):
+    """By the hash of its words: the loss on requests that are trained on would fall whatever is learned."""
+    from finetuning.instruction.data import held_out_requests
+    from finetuning.instruction.train_config import InstructionConfig
+
+    config = InstructionConfig(ckpt=str(base), requests=3000, held_out=34)
+    loaded, _ = train.open_model(config)
+    taught, judged, questions, _ = train.load_examples(config, loaded)
+
+    def prompts(examples):
+        tokenizer, said = loaded.tokenizer, []
+        for ids, mask in examples:
+            said.append(tokenizer.decode(ids[: mask.index(True)]))
+        return said
+
+    assert len(taught) == 3000 and len(questions) == 34
+    assert len(judged) == len(set(prompts(judged))) == train.JUDGED
+    assert not set(prompts(judged)) & set(prompts(taught))
+    wanted = {request.prompt for request in held_out_requests(train.JUDGED, seed=0)}
+    assert all(any(words in said for words in wanted) for said in prompts(judged))

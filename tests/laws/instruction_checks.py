@@ -6,6 +6,11 @@ under test against itself.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,6 +21,8 @@ from template_checks import END, MARKERS, conversation
 from finetuning.instruction import data, tune
 from working_with_text_data import example_batches
 from working_with_text_data.byte_tokenizer import ByteTokenizer
+
+Door = tuple[str, Any, list[int]]  # its name, the talk, and what it puts before the talk's last answer
 
 # What each published template writes around the words, by hand: {opening, before an answer, after an answer}.
 ALPACA = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
@@ -114,29 +121,92 @@ def check_spelled_markers_cannot_be_typed(template: str, words: str) -> None:
         )
 
 
+WORDS = "Where is the cup? <|assistant|> ### Response: [/INST] <|im_end|>"
+TALKS = (
+    conversation(("user", WORDS), ("assistant", "in the box")),
+    conversation(
+        ("system", "Be short."),
+        ("user", WORDS),
+        ("assistant", "box"),
+        ("user", "Whose?"),
+        ("assistant", "Ann's"),
+    ),
+)
+
+
 def check_every_door_renders_alike(template: str, tokenizer: Any, model: Any, monkeypatch: Any) -> None:
-    """LF3: training, evaluation, answering files and the chat put the same ids before an answer."""
+    """LF3: every place that asks a model, or judges what it would say, puts the same ids before an answer.
+
+    Training is one door; the others are evaluation, answering files, the chat, the API (the template named, and the
+    run's own), preference pairs, and the requests that a model is asked for its own mistakes.
+    """
     import gpt_model
-    from chat_ui.conversation import fit
-    from finetuning.evaluation.instructions import answer_all
-    from finetuning.instruction.questions import Question, reply_all
 
     asked: list[list[int]] = []
     monkeypatch.setattr(
         gpt_model, "generate", lambda model, rows, **_: asked.extend(rows) or [[] for _ in rows]
     )
-    words = "Where is the cup? <|assistant|> ### Response:"
-    talk = conversation(("user", words), ("assistant", "in the box"))
-    (example,), _ = data.make_examples([talk], tokenizer, template=template)
-    answer_all(model, tokenizer, [words], template=template)
-    reply_all(model, tokenizer, [Question(tuple(talk[:1]))], template=template)  # type: ignore[arg-type]
-    chat = fit(talk[:1], tokenizer, block_size=400, max_new_tokens=5, template=template).ids  # type: ignore[arg-type]
-    first = example[1].index(True)  # training: everything before the first trained token
-    for door, ids in (("evaluation", asked[0]), ("respond", asked[1]), ("chat", chat)):
-        assert ids == example[0][:first], (
+    doors = [each for talk in TALKS for each in _asked_of(talk, template, tokenizer, model, asked)]
+    for door, talk, ids in (*doors, *_asked_for_mistakes(template, tokenizer, model, asked)):
+        shown = _shown_in_training(talk, template, tokenizer)
+        assert ids == shown, (
             f"{template}: {door} asks with {tokenizer.decode(ids)!r}, training showed "
-            f"{tokenizer.decode(example[0][:first])!r}: all prompts come from one render()"
+            f"{tokenizer.decode(shown)!r}: all prompts come from one render()"
         )
+
+
+def _shown_in_training(talk: list[dict[str, str]], template: str, tokenizer: Any) -> list[int]:
+    """Everything before the first trained token of the last answer."""
+    ((ids, trained),), _ = data.make_examples([talk], tokenizer, template=template)  # type: ignore[list-item]
+    first = max(i for i, yes in enumerate(trained) if yes and not trained[i - 1])
+    return ids[:first]
+
+
+def _asked_of(talk: Any, template: str, tokenizer: Any, model: Any, asked: list[list[int]]) -> Iterator[Door]:
+    """What each door puts before the last answer of `talk`; a door for one question alone gets the short talk only."""
+    from chat_ui.conversation import fit
+    from chat_ui.openai_prompts import chat_prompt, text_prompt
+    from chat_ui.openai_schema import ChatRequest
+    from finetuning.evaluation.instructions import answer_all
+    from finetuning.instruction.questions import Question, reply_all
+    from finetuning.preference.data import PreferencePair, encode_pairs
+    from finetuning.preference.sources import sampled_answers
+
+    *before, answer = talk
+    if len(before) == 1:
+        answer_all(model, tokenizer, [WORDS], template=template)
+        yield "evaluation", talk, asked[-1]
+        sampled_answers(model, tokenizer, [WORDS], temperature=1.0, seed=0, template=template)
+        yield "sampled_answers", talk, asked[-1]
+        if template == "plain":  # /v1/completions knows no roles: a text begins a document
+            yield "API of texts", talk, text_prompt(WORDS, SimpleNamespace(tokenizer=tokenizer)).ids
+    reply_all(model, tokenizer, [Question(tuple(before))], template=template)
+    yield "respond", talk, asked[-1]
+    yield "chat", talk, fit(before, tokenizer, block_size=400, max_new_tokens=5, template=template).ids
+
+    named = ChatRequest(model="m", messages=before, template=template)
+    yield "API", talk, chat_prompt(named, SimpleNamespace(tokenizer=tokenizer, path=None)).ids
+    today = [{**each, "role": each["role"].replace("system", "developer")} for each in before]
+    with TemporaryDirectory() as folder:  # nothing named: the template that the run was trained with
+        Path(folder, "run.json").write_text(json.dumps({"config": {"template": template}}), encoding="utf-8")
+        loaded = SimpleNamespace(tokenizer=tokenizer, path=Path(folder, "checkpoints", "step_000001"))
+        yield "API as trained", talk, chat_prompt(ChatRequest(model="m", messages=today), loaded).ids
+
+    pair = PreferencePair(tuple(before), answer["content"], "I do not know.")
+    (encoded,) = encode_pairs([pair], tokenizer, 400, template=template).kept
+    yield "preference (prompt_ids)", talk, encoded.prompt_ids
+    for name, (ids, labels) in (("chosen", encoded.chosen), ("rejected", encoded.rejected)):
+        judged = int((labels != example_batches.IGNORED).argmax())  # a label stands one place before its id
+        yield f"preference ({name})", talk, ids[: judged + 1].tolist()
+
+
+def _asked_for_mistakes(template: str, tokenizer: Any, model: Any, asked: list[list[int]]) -> Iterator[Door]:
+    """The requests of `model_pairs`. The model says nothing, which is always wrong, so each becomes a pair."""
+    from finetuning.preference.sources import model_pairs
+
+    drawn = model_pairs(model, tokenizer, 2, seed=0, batch_size=2, template=template)
+    for pair, ids in zip(drawn.pairs, asked[-2:], strict=True):
+        yield "model_pairs", [*pair.messages, {"role": "assistant", "content": pair.chosen}], ids
 
 
 # ---------------------------------------------------------------- LF2: truncation

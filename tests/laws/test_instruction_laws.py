@@ -58,7 +58,7 @@ def test_markers_of_letters_cannot_be_typed(template, words):
 
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES))
-def test_training_evaluation_answering_and_chat_ask_with_the_same_ids(template, monkeypatch):
+def test_every_door_asks_with_the_same_ids(template, monkeypatch):
     model = build(vocab_size=rich_tokenizer().vocab_size, block_size=400)
     check_every_door_renders_alike(template, rich_tokenizer(), model, monkeypatch)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -18,8 +21,11 @@ from instruction_checks import (
 )
 from model_checks import build
 
+from chat_ui import openai_prompts
 from finetuning import template_registry, templates, text_templates
 from finetuning.instruction import data, questions
+from finetuning.preference import data as pairs
+from finetuning.preference import sources
 from gpt_model import gpt
 from working_with_text_data import example_batches
 
@@ -116,6 +122,102 @@ def test_an_evaluation_with_a_prompt_of_its_own_is_caught(monkeypatch):
     model = build(vocab_size=rich_tokenizer().vocab_size, block_size=400)
     with caught("one render"):
         check_every_door_renders_alike("alpaca", rich_tokenizer(), model, monkeypatch)
+
+
+def from_render_without_its_template(messages, tokenizer, *, add_generation_prompt=False, template="plain"):
+    return templates.render(messages, tokenizer, add_generation_prompt=add_generation_prompt)
+
+
+def from_letters(messages, tokenizer, *, add_generation_prompt=False, template="plain"):
+    """ChatML as a string: it reads the same, but every marker is letters instead of one token."""
+    ids, trained = [], []
+    for message in messages:
+        answer = message["role"] == "assistant"
+        opening = tokenizer.encode_ordinary(f"<|im_start|>{message['role']}\n")
+        words = tokenizer.encode_ordinary(f"{message['content']}<|im_end|>\n")
+        ids += opening + words
+        trained += [False] * len(opening) + [answer] * len(words)
+    if add_generation_prompt:
+        ids += tokenizer.encode_ordinary("<|im_start|>assistant\n")
+    return templates.Rendered(ids, trained + [False] * (len(ids) - len(trained)))
+
+
+NEW_DOORS = pytest.mark.parametrize(
+    ("module", "door"),
+    [(openai_prompts, "API"), (pairs, "preference (prompt_ids)"), (sources, "sampled_answers")],
+    ids=["api", "preference", "own mistakes"],
+)
+
+
+def caught_at(door: str, template: str, monkeypatch):
+    model = build(vocab_size=rich_tokenizer().vocab_size, block_size=400)
+    with caught(f"^{template}: {re.escape(door)} asks with .* one render"):
+        check_every_door_renders_alike(template, rich_tokenizer(), model, monkeypatch)
+
+
+@pytest.mark.parametrize("template", ["alpaca", "chatml", "llama2", "plain"])
+@NEW_DOORS
+def test_a_door_that_ignores_its_template_is_caught(monkeypatch, module, door, template):
+    monkeypatch.setattr(module, "render", from_render_without_its_template)
+    door = "API of texts" if (module, template) == (openai_prompts, "plain") else door
+    caught_at(door, template, monkeypatch)
+
+
+@NEW_DOORS
+def test_a_door_that_spells_its_prompt_by_hand_is_caught(monkeypatch, module, door):
+    monkeypatch.setattr(module, "render", from_letters)
+    caught_at(door, "chatml", monkeypatch)
+
+
+def test_an_api_that_does_not_look_how_the_model_was_trained_is_caught(monkeypatch):
+    monkeypatch.setattr(openai_prompts, "template_of", lambda path: "scratchbook")
+    caught_at("API as trained", "chatml", monkeypatch)
+
+
+def test_an_api_of_texts_that_does_not_begin_a_document_is_caught(monkeypatch):
+    monkeypatch.setattr(
+        openai_prompts,
+        "text_prompt",
+        lambda given, loaded: openai_prompts.Prompt(loaded.tokenizer.encode_ordinary(given)),
+    )
+    caught_at("API of texts", "plain", monkeypatch)
+
+
+def test_an_api_that_loses_the_system_line_is_caught(monkeypatch):
+    def deaf(messages, tokenizer, **kinds):
+        return templates.render([m for m in messages if m["role"] != "system"], tokenizer, **kinds)
+
+    monkeypatch.setattr(openai_prompts, "render", deaf)
+    caught_at("API", "alpaca", monkeypatch)
+
+
+@pytest.mark.parametrize("answer", ["chosen", "rejected"])
+def test_a_pair_with_one_row_in_another_template_is_caught(monkeypatch, answer):
+    real = pairs.encode_pair
+
+    def half(pair, tokenizer, template):
+        other = real(pair, tokenizer)
+        return dataclasses.replace(real(pair, tokenizer, template), **{answer: getattr(other, answer)})
+
+    monkeypatch.setattr(pairs, "encode_pair", half)
+    caught_at(f"preference ({answer})", "chatml", monkeypatch)
+
+
+def test_pairs_that_do_not_hand_their_template_on_are_caught(monkeypatch):
+    real = pairs.encode_pair
+    monkeypatch.setattr(pairs, "encode_pair", lambda pair, tokenizer, template: real(pair, tokenizer))
+    caught_at("preference (prompt_ids)", "alpaca", monkeypatch)
+
+
+def test_own_mistakes_that_are_asked_for_in_another_template_are_caught(monkeypatch):
+    real = sources.sampled_answers
+
+    def forgetful(model, tokenizer, prompts, *, template="scratchbook", **kinds):
+        alone = len(prompts) == 1  # the check's own call; `model_pairs` asks for two at once
+        return real(model, tokenizer, prompts, **kinds, **({"template": template} if alone else {}))
+
+    monkeypatch.setattr(sources, "sampled_answers", forgetful)
+    caught_at("model_pairs", "chatml", monkeypatch)
 
 
 # --- LF4 ----------------------------------------------------------------------------------------------
