@@ -45,7 +45,7 @@ class PreferenceConfig(TrainConfig):
     pairs: int = _key(2000, "data=storyland: pairs to learn from")
     temperature: float = _key(1.0, "source=model, both: of the answers that are drawn")
     held_out: int = _key(200, "pairs never trained on, to judge by; of a file: a twentieth, at most so many")
-    asked: int = _key(136, "held-out requests of Storyland to answer before and after; 0: none")
+    asked: int = _key(136, "data=storyland: held-out requests to answer before and after; 0: none")
     drawn: int = _key(32, "held-out requests to draw answers to, for KL and lengths; 0: none")
     data_seed: int = _key(0, "of pairs, requests and drawn answers")
 
@@ -53,7 +53,7 @@ class PreferenceConfig(TrainConfig):
     label_smoothing: float = _key(0.0, "the share of pairs that is taken to be the wrong way round")
     per_token: bool = _key(False, "judge an answer by its mean log-probability; wants a larger beta")
     reference: str = _key("cached", "cached: asked once about each pair; online: a second model in memory")
-    template: str = _key("scratchbook", "how requests are written")
+    template: str | None = _key(None, "how requests are written; null: as in the run that is tuned")
     tune: str = _key("all", "which weights learn: all, last-N, head, lora")
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     runs: str | None = _key(None, "where run folders go; null: $SCRATCHBOOK_RUNS, else ./runs")

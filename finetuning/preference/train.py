@@ -31,13 +31,12 @@ from finetuning.preference.data import (
     encode_pairs,
     stack,
 )
-from finetuning.preference.measure import drift, measure_preferences
 from finetuning.preference.monitor import Monitor
 from finetuning.preference.objective import PreferenceObjective
 from finetuning.preference.reference import CachedReference, OnlineReference
 from finetuning.preference.settings import PreferenceConfig
 from finetuning.preference.sources import file_pairs, generated_pairs, model_pairs
-from finetuning.templates import stop_ids
+from finetuning.templates import stop_ids, template_of
 from gpt_model.loading import LoadedModel, load_model
 from pretraining.checkpoints import Checkpoint, load_checkpoint
 from pretraining.precision import training_dtype
@@ -74,18 +73,27 @@ def prefer(
         config = replace(config, epochs=1.0)
     run, checkpoint = (None, None) if resume is None else _open(resume, config.runs)
     loaded = _load_base(config, run)
+    config = replace(config, template=config.template or template_of(loaded.path))
+    template = str(config.template)
     pairs = gather_pairs(config, loaded) if run is None else read_pairs(run.path / PAIRS)
     model, tokenizer = loaded.model, loaded.tokenizer
     train, judged = (
-        encode_pairs(each, tokenizer, model.config.block_size, template=config.template)
+        encode_pairs(each, tokenizer, model.config.block_size, template=template)
         for each in (pairs.train, pairs.judged)
     )
     objective = make_objective(config, model, train, judged)
     before = _answers(config, loaded) if run is None else None
     without_dropout(model)
     _choose_weights(config, model, loaded.path)
-    ends = stop_ids(tokenizer, config.template)
-    monitor = Monitor(objective, judged.kept, ends, drawn=config.drawn, seed=config.data_seed)
+    ends = stop_ids(tokenizer, template)
+    monitor = Monitor(
+        objective,
+        judged.kept,
+        ends,
+        drawn=config.drawn,
+        seed=config.data_seed,
+        reference=lambda: load_model(loaded.path, device=model.device).model,
+    )
     trainer = Trainer(
         model,
         config,
@@ -112,7 +120,7 @@ def prefer(
         result = trainer.fit()
         run.meta["result"] = {**asdict(result), "checkpoint": str(result.checkpoint)}
         if result.status == "complete":
-            _conclude(run, config, trainer, loaded, objective, judged.kept)
+            _conclude(run, config, trainer, loaded, monitor)
         if result.checkpoint is not None:
             run.add_output("checkpoint", result.checkpoint)
         run.finish(result.status, result.reason)
@@ -140,7 +148,7 @@ def gather_pairs(config: PreferenceConfig, loaded: LoadedModel) -> Pairs:
                 seed=config.data_seed,
                 judging=judging,
                 temperature=config.temperature,
-                template=config.template,
+                template=str(config.template),
             )
             found = drawn.pairs
             origin[f"{name}_mistakes"] = {"asked": drawn.asked, "wrong": drawn.wrong, "used": len(found)}
@@ -258,10 +266,10 @@ def _choose_weights(config: PreferenceConfig, model: Any, base: Path) -> None:
 
 
 def _answers(config: PreferenceConfig, loaded: LoadedModel) -> InstructionScore | None:
-    if not config.asked:
+    if not config.asked or config.data != "storyland":
         return None
     asked = held_out_requests(config.asked, seed=config.data_seed)
-    return exact_match(loaded.model, loaded.tokenizer, asked)
+    return exact_match(loaded.model, loaded.tokenizer, asked, template=str(config.template))
 
 
 def _kept(score: InstructionScore) -> dict[str, Any]:
@@ -272,25 +280,16 @@ def _kept(score: InstructionScore) -> dict[str, Any]:
 
 
 def _conclude(
-    run: Run,
-    config: PreferenceConfig,
-    trainer: Trainer,
-    loaded: LoadedModel,
-    objective: PreferenceObjective,
-    judged: Sequence[EncodedPair],
+    run: Run, config: PreferenceConfig, trainer: Trainer, loaded: LoadedModel, monitor: Monitor
 ) -> None:
     """Judge the tuned model on everything that was held out; all of it goes into the run's `result`."""
     model: Any = trainer.model.eval()
     result = run.meta["result"]
-    score = measure_preferences(
-        model, objective.reference, judged, per_token=config.per_token, **objective.settings
-    )
-    result["preferences"] = score.to_dict()
-    if config.drawn:
-        base = load_model(loaded.path, device=trainer.device).model
-        prompts = [each.prompt_ids for each in judged[: config.drawn]]
-        ends = stop_ids(loaded.tokenizer, config.template)
-        result["drift"] = asdict(drift(model, base, prompts, ends, seed=config.data_seed))
+    monitor.measure(model, trainer.now.step)  # the last evaluation was at this step: nothing is made twice
+    assert monitor.score is not None
+    result["preferences"] = monitor.score.to_dict()
+    if monitor.drifted is not None:
+        result["drift"] = asdict(monitor.drifted)
     before = run.meta.get("before")
     after = _answers(config, LoadedModel(model, loaded.tokenizer, loaded.path, loaded.config))
     if before is not None and after is not None:

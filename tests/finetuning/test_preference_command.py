@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,10 @@ def config_of(*words):
     return load_config(PreferenceConfig, None, list(words))
 
 
-def test_the_command_learns_and_says_what_changed(base, tmp_path, capsys):
-    assert (
-        dpo.main([f"ckpt={base}", f"runs={tmp_path}", "steps=6", "reference=online", "--quiet", *SMALL]) == 0
-    )
+@pytest.mark.parametrize("reference", ["cached", "online"])
+def test_the_command_learns_and_says_what_changed(base, tmp_path, capsys, reference):
+    words = [f"ckpt={base}", f"runs={tmp_path}", "steps=6", f"reference={reference}"]
+    assert dpo.main([*words, "--quiet", *SMALL]) == 0
     told = capsys.readouterr().out
     assert "preference accuracy, held out" in told and "against its reference" in told
     (run,) = list_runs(stage="dpo", root=tmp_path)
@@ -67,7 +68,10 @@ def test_the_command_learns_and_says_what_changed(base, tmp_path, capsys):
     pairs = [r for r in rows if r["split"] == "pairs"]
     judged = [r for r in rows if r["split"] == "judged"]
     assert pairs[0]["margin"] == pytest.approx(0, abs=1e-4) and pairs[-1]["margin"] > 0
-    assert {"kl", "length", "accuracy", "chosen_reward", "by_reason"} <= judged[-1].keys()
+    assert [r["step"] for r in judged] == [2, 4, 6]
+    for row in judged:
+        assert {"kl", "length", "margin", "accuracy", "chosen_reward", "by_reason"} <= row.keys()
+    assert {name: judged[-1][name] for name in result["drift"]} == result["drift"], "the end is the last look"
     from gpt_model.loading import load_model
 
     assert load_model(run.path).tokenizer is not None, "chat and sample load the run like any other"
@@ -88,6 +92,17 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bit(base, tmp_path, tune):
     assert again.meta["result"]["preferences"] == whole.meta["result"]["preferences"]
     start = load_file(base / "model.safetensors")
     assert any(not torch.equal(start[name], one[name]) for name in one), "nothing was learned at all"
+
+
+def test_looking_on_changes_nothing_that_is_learned(base, tmp_path):
+    """Each look draws answers and loads the reference, and a model that is loaded draws its first weights."""
+    looks = {"often": ["eval_every=1", "drawn=2"], "never": ["eval_every=0", "drawn=0"]}
+    often, never = (
+        weights(train.prefer(config_of(f"ckpt={base}", "steps=3", f"runs={tmp_path / name}", *SMALL, *words)))
+        for name, words in looks.items()
+    )
+    different = [name for name in often if not torch.equal(often[name], never[name])]
+    assert not different, f"measuring changed what was learned: {different[:3]}"
 
 
 def test_a_run_does_not_go_on_with_another_reference(base, tmp_path, tiny_gpt):
@@ -165,3 +180,30 @@ def test_help_needs_no_torch():
         "    pass\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_model_is_asked_in_the_template_of_its_run(base, tmp_path, monkeypatch):
+    """Before and after: asked in other words than it was tuned in, it looks as if it knew nothing."""
+    run = tmp_path / "runs" / "sft" / "one"
+    folder = run / "checkpoints" / "step_000001"
+    shutil.copytree(base, folder)
+    (run / "run.json").write_text(json.dumps({"config": {"template": "chatml"}}))
+    seen = []
+    real = train.exact_match
+    monkeypatch.setattr(
+        train, "exact_match", lambda *a, template: seen.append(template) or real(*a, template=template)
+    )
+    own = train.prefer(config_of(f"ckpt={folder}", "steps=1", f"runs={tmp_path}", *SMALL))
+    assert seen == ["chatml", "chatml"] and own.meta["config"]["template"] == "chatml"
+    given = train.prefer(
+        config_of(f"ckpt={folder}", "steps=1", f"runs={tmp_path}", *SMALL, "template=alpaca")
+    )
+    assert seen[2:] == ["alpaca", "alpaca"] and given.meta["config"]["template"] == "alpaca"
+
+
+def test_a_file_of_ones_own_is_not_judged_by_storyland(base, tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Say {n}.", "chosen": f"{n}", "rejected": "no"} for n in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    run = train.prefer(config_of(f"ckpt={base}", "steps=1", f"runs={tmp_path}", *SMALL, f"data={file}"))
+    assert "exact_after" not in run.meta["result"]

@@ -1,5 +1,6 @@
-"""Pairs from their sources, the measures on models whose answer is known, and TRL's loss on the same rows."""
+"""Pairs from their sources, and the measures on models whose answer is known."""
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -8,8 +9,10 @@ import torch
 
 from finetuning.preference import benchmark
 from finetuning.preference.data import PairBatches, PreferencePair, ask, encode_pairs, stack
-from finetuning.preference.losses import answer_log_probs, dpo_loss
+from finetuning.preference.losses import answer_log_probs
 from finetuning.preference.measure import drift, measure_preferences
+from finetuning.preference.monitor import Monitor
+from finetuning.preference.objective import PreferenceObjective
 from finetuning.preference.reference import CachedReference, OnlineReference
 from finetuning.preference.sources import generated_pairs, model_pairs
 from utils.errors import RunFailure, UserError
@@ -96,75 +99,31 @@ def test_drift_is_zero_at_home_and_positive_elsewhere(pairs, tiny_gpt):
     assert torch.equal(torch.get_rng_state(), state) and tiny_gpt.training, "measuring leaves no trace"
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "ipo", "smoothed"])
-def test_the_loss_is_trls_on_the_same_rows(pairs, tiny_gpt, kind):
-    """TRL's own code from log-probabilities to loss, handed a model that gives them as its patched ones do."""
-    trl = pytest.importorskip("trl.trainer.dpo_trainer")
-    ids, labels = stack(pairs)
-    other = OnlineReference(tiny_gpt)
+def test_a_monitor_measures_lengths_always_and_kl_where_it_can_get_a_reference(pairs, tiny_gpt):
+    online, cached = OnlineReference(tiny_gpt), CachedReference(tiny_gpt, pairs)
+    asked = []
+
+    def load():
+        asked.append(torch.rand(1))  # as a model that is loaded draws its first weights
+        return untouched
+
+    untouched = online.model
     with torch.no_grad():
         for parameter in tiny_gpt.parameters():
-            parameter.mul_(1.2)
-
-    class Wrapped(torch.nn.Module):
-        def __init__(self, net):
-            super().__init__()
-            self.net = net
-            self.is_gradient_checkpointing = False
-
-        def forward(self, input_ids, labels, **kinds):
-            # TRL shifts: what it masks out is 0, and place t holds the log-probability of token t + 1
-            log_probs = self.net(input_ids).logits[:, :-1].log_softmax(-1)
-            asked = labels[:, 1:]
-            picked = log_probs.gather(-1, asked.clamp(min=0)[..., None])[..., 0] * (asked != -100)
-            nothing = torch.zeros_like(picked)  # what is only logged
-            return SimpleNamespace(
-                log_probs=picked, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool()
-            )
-
-    mask = torch.zeros_like(ids)
-    mask[:, 1:] = (labels != -100)[:, :-1].long()  # TRL's labels are not shifted
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": mask}
-    theirs = _trl_loss(trl, Wrapped(tiny_gpt), Wrapped(other.model), inputs, kind)
-    per_token = kind == "ipo"  # TRL's IPO divides by the answer's length
-    mine = answer_log_probs(tiny_gpt(ids).logits, labels, per_token=per_token)
-    reference = OnlineReference(other.model, per_token=per_token)(ids, labels)
-    settings = {"kind": "ipo"} if kind == "ipo" else {"label_smoothing": 0.2 if kind == "smoothed" else 0.0}
-    ours = dpo_loss(*mine.chunk(2), *reference.chunk(2), beta=0.3, **settings).loss.mean()
-    assert float(ours.detach()) == pytest.approx(float(theirs), rel=1e-5)
-
-
-def _trl_loss(trl, model, reference, inputs, kind):
-    """`DPOTrainer._compute_loss` without a trainer around it."""
-    from collections import defaultdict
-
-    gather = SimpleNamespace(device=torch.device("cpu"), gather_for_metrics=lambda t: t, gather=lambda t: t)
-    gather.unwrap_model = lambda m: m
-    trainer = SimpleNamespace(
-        model=model,
-        ref_model=reference,
-        accelerator=gather,
-        aux_loss_enabled=False,
-        ld_alpha=None,
-        precompute_ref_logps=False,
-        args=SimpleNamespace(gradient_checkpointing_kwargs=None),
-        f_divergence_type="reverse_kl",
-        f_alpha_divergence_coef=1.0,
-        beta=0.3,
-        label_smoothing=0.2,
-        loss_types=["ipo" if kind == "ipo" else "sigmoid"],
-        loss_weights=[1.0],
-        use_weighting=False,
-        _metrics=defaultdict(lambda: defaultdict(list)),
-        _total_train_tokens=0,
-        _tp_size=1,
-    )
-    if kind == "smoothed":
-        # cDPO is this mean of the loss and the loss the other way round (Mitchell 2023, eq. 3)
-        one = trl.DPOTrainer._compute_loss(trainer, model, inputs, False)
-        turned = {name: torch.cat(t.chunk(2)[::-1]) for name, t in inputs.items()}
-        return 0.8 * one + 0.2 * trl.DPOTrainer._compute_loss(trainer, model, turned, False)
-    return trl.DPOTrainer._compute_loss(trainer, model, inputs, False)
+            parameter.mul_(1.5)
+    ways = {"online": (online, None), "loaded": (cached, load), "alone": (cached, None)}
+    state = torch.get_rng_state()
+    rows = {}
+    for way, (reference, given) in ways.items():
+        look = Monitor(PreferenceObjective(reference), pairs, drawn=3, seed=1, reference=given)
+        rows[way] = look.measure(tiny_gpt, 7)
+        assert look.measure(tiny_gpt, 7) is rows[way], "once a step"
+    assert len(asked) == 1 and torch.equal(torch.get_rng_state(), state), "measuring leaves no trace"
+    assert rows["loaded"]["kl"] == rows["online"]["kl"] > 0.01
+    assert rows["alone"]["length"] == rows["online"]["length"] == 48 and rows["alone"]["answers"] == 3
+    assert not {"kl", "kl_per_token"} & rows["alone"].keys(), "a distance from itself is no measurement"
+    none = Monitor(PreferenceObjective(cached), pairs, reference=load).measure(tiny_gpt, 7)
+    assert "length" not in none and len(asked) == 1, "nothing is loaded where nothing is drawn"
 
 
 def test_the_benchmark_measures_and_says_whether_its_goals_were_reached(
@@ -174,17 +133,78 @@ def test_the_benchmark_measures_and_says_whether_its_goals_were_reached(
     tiny_gpt.save_pretrained(base)
     chat_tokenizer.save(base / "tokenizer.json")
     out = tmp_path / "preference.json"
-    small = ["variants=[dpo]", "seeds=[0,1]", "pairs=8", "held_out=4", "asked=4", f"out={out}"]
+    small = ["variants=[dpo]", "seeds=[0,1]", "pairs=8", "held_out=4", "asked=4", "threads=1", f"out={out}"]
     words = "words=[source=generator,drawn=1,steps=2,batch_size=4]"
     assert benchmark.main([f"ckpt={base}", *small, words]) == 0
     told = capsys.readouterr().out
     assert "goal 90% of the pairs in order" in told and "goal no exact answers lost" in told
-    import json
-
     found = json.loads(out.read_text())
-    assert len(found["figures"]["variants"]["dpo"]["rows"]) == 2 and "seeds=[0,1]" in found["command"]
+    rows = found["figures"]["rows"]
+    assert [(row["variant"], row["seed"]) for row in rows] == [("dpo", 0), ("dpo", 1)]
+    assert "seeds=[0,1]" in found["command"] and " out=" not in found["command"]
+    means = benchmark.measured(out)
+    assert {"accuracy", "exact_before", "exact_after", "kl", "length", "win_rate"} <= means["dpo"].keys()
+    assert means["dpo"]["kl"] == pytest.approx(sum(row["kl"] for row in rows) / 2)
     with pytest.raises(UserError, match="variants are"):
         benchmark.main(["variants=[ppo]"])
+    with torch.no_grad():
+        tiny_gpt.token_embedding.weight.add_(0.5)
+    tiny_gpt.save_pretrained(base)
+    with pytest.raises(UserError, match="model_sha256 differ"):  # the same name is another model now
+        benchmark.main([f"ckpt={base}", *small, words])
+
+
+def test_a_benchmark_that_was_stopped_goes_on_and_makes_nothing_twice(tmp_path, monkeypatch, capsys):
+    made = []
+
+    def measure(config, variant, seed, model):
+        if len(made) == stop:
+            raise KeyboardInterrupt
+        made.append((variant, seed))
+        share = 0.8 + 0.1 * seed
+        return {"variant": variant, "seed": seed, "accuracy": share, "kl": 1.0, "by_reason": {"rude": share}}
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    out = tmp_path / "preference.json"
+    words = [f"out={out}", "variants=[dpo,ipo]", "seeds=[0,1]", "threads=1", "asked=34"]
+    assert benchmark.measured(out) == {}
+    stop = 1
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(words)
+    assert benchmark.measured(out) == {"dpo": {"accuracy": 0.8, "kl": 1.0}}, "what was made is written"
+    stop = None
+    assert benchmark.main(words) == 0
+    wanted = [("dpo", 0), ("dpo", 1), ("ipo", 0), ("ipo", 1)]
+    assert made == wanted
+    assert benchmark.measured(out)["dpo"] == {"accuracy": pytest.approx(0.85), "kl": 1.0}
+    file = out.read_bytes()
+    capsys.readouterr()
+    assert benchmark.main(words) == 0 and made == wanted, "nothing is made twice"
+    assert "ipo: goal 90% of the pairs in order, 85.0%: not reached" in capsys.readouterr().out
+    assert out.read_bytes() == file
+    with pytest.raises(UserError, match="asked differ"):
+        benchmark.main([*words, "asked=68"])
+    assert made == wanted and out.read_bytes() == file
+    assert benchmark.main([*words, "asked=68", "seeds=[5]", "variants=[ipo]", "fresh=true"]) == 0
+    assert made[4:] == [("ipo", 5)] and list(benchmark.measured(out)) == ["ipo"]
+    assert "fresh" not in json.loads(out.read_text())["command"]
+
+
+def test_a_run_that_was_asked_to_stop_is_no_row(tmp_path, monkeypatch):
+    from finetuning.preference import train
+
+    stopped = SimpleNamespace(status="stopped", meta={"result": {}})
+    monkeypatch.setattr(train, "prefer", lambda config: stopped)
+    out = tmp_path / "preference.json"
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main([f"out={out}", "seeds=[0]", "threads=1"])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("settings", [{"variants": ()}, {"seeds": ()}, {"threads": 0}])
+def test_a_benchmark_of_nothing_is_refused(settings):
+    with pytest.raises(UserError):
+        benchmark.BenchmarkConfig(**settings)
 
 
 def test_pairs_that_leave_nothing_are_refused(chat_tokenizer):
