@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from finetuning.adapters import SETTINGS, load_adapter
+from finetuning.adapters import SETTINGS, check_base, load_adapter
 from utils.errors import UserError
 
 M = TypeVar("M", bound=nn.Module)
@@ -41,8 +41,19 @@ def adapter_view(model: M, folder: str | Path) -> M:
 
 
 def with_adapter(loaded: Any, folder: str | Path) -> Any:
-    """What `load_model` gave, with a view in place of its model."""
-    return replace(loaded, model=adapter_view(loaded.model, folder))
+    """What `load_model` gave, with a view in place of its model.
+
+    Its path is that of an adapter that a run of ours left, where the run's template is found. Raises UserError for an
+    adapter of another base, and for one that was trained over four bits: a view's base is as it was loaded.
+    """
+    folder = Path(folder)
+    if check_base(loaded.path, folder).get("quantized"):
+        raise UserError(
+            f"the adapter in {folder} was trained over a base in four bits: use its own checkpoint, {folder}, "
+            "in which both are merged"
+        )
+    own = replace(loaded, model=adapter_view(loaded.model, folder))
+    return replace(own, path=folder) if (folder / "tokenizer.json").is_file() else own
 
 
 def split_name(ref: str) -> tuple[str, Path] | None:

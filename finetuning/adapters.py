@@ -312,6 +312,30 @@ class Adapted:
     base: Path
 
 
+def read_reference(folder: Path) -> dict[str, Any]:
+    """adapter.json: the base's path and sha256, the adapter's name, and how the base was quantized; {} without one."""
+    path = folder / REFERENCE
+    try:
+        reference: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {**reference, "base": dict(reference["base"] or {}), "name": str(reference["name"])}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({one_line(error)}): use another checkpoint") from None
+
+
+def check_base(place: Path, folder: Path) -> dict[str, Any]:
+    """`read_reference`, when the weights at `place` are those that the adapter was trained on.
+
+    Raises UserError for other weights. An adapter that came alone says nothing of its base, and is taken at its word.
+    """
+    reference = read_reference(folder)
+    known = reference.get("base", {}).get("sha256")
+    if known is not None and known != sha256_file(_weights_of(place)):
+        raise UserError(f"{place} is not the base of {folder}: its weights have another sha256")
+    return reference
+
+
 def open_adapted(
     checkpoint: str | Path, *, base: str | Path | None = None, device: str | torch.device = "cpu"
 ) -> Adapted:
@@ -324,19 +348,14 @@ def open_adapted(
     from gpt_model.loading import load_model
 
     folder = Path(checkpoint)
-    path = folder / REFERENCE
-    try:
-        reference = json.loads(path.read_text(encoding="utf-8"))
-        known, name = reference["base"] or {}, str(reference["name"])
-    except FileNotFoundError:
-        raise UserError(f"{folder} is no checkpoint of an adapter run: it has no {REFERENCE}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({one_line(error)}): use another checkpoint") from None
+    reference = read_reference(folder)
+    if not reference:
+        raise UserError(f"{folder} is no checkpoint of an adapter run: it has no {REFERENCE}")
+    known, name = reference["base"], reference["name"]
     place = Path(base or known.get("path") or "")
     if not (base or known.get("path")) or not place.exists():
         raise UserError(f"the base of {folder} is not at {known.get('path')}: say where it is with base=PATH")
-    if known.get("sha256") not in (None, sha256_file(_weights_of(place))):
-        raise UserError(f"{place} is not the base of {folder}: its weights have another sha256")
+    check_base(place, folder)
     loaded = load_model(place, device=device)
     if reference.get("quantized"):
         quantize_base(loaded.model, **reference["quantized"])

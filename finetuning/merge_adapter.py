@@ -12,7 +12,6 @@ alone, and for another precision.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,27 +45,23 @@ class MergeConfig:
             raise UserError(f"into is {self.into!r}: choose one of {', '.join(PRECISIONS)}{extra}")
 
 
-def open_pair(config: MergeConfig) -> tuple[Any, Any]:
-    """The base with the adapter on it, and its tokenizer."""
-    from finetuning.adapters import REFERENCE, load_adapter, open_adapted
+def open_pair(config: MergeConfig) -> tuple[Any, Any, str]:
+    """The base with the adapter on it, its tokenizer, and the template that it answers in."""
+    from finetuning.adapters import check_base, load_adapter, open_adapted, read_reference
+    from finetuning.templates import template_of
     from gpt_model.loading import load_model
 
     folder = Path(config.adapter)
     base = None if config.base is None else load_model(config.base)
-    if (folder / REFERENCE).is_file() and (base is None or _was_quantized(folder / REFERENCE)):
+    reference = read_reference(folder)
+    if reference and (base is None or reference.get("quantized")):
         found = open_adapted(folder, base=None if base is None else base.path)
-        return found.model, found.tokenizer
+        return found.model, found.tokenizer, template_of(folder)
     if base is None:
         raise UserError(f"{folder} does not say which model it is for: name it with base=MODEL")
+    check_base(base.path, folder)
     load_adapter(base.model, folder)
-    return base.model, base.tokenizer
-
-
-def _was_quantized(path: Path) -> bool:
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8")).get("quantized"))
-    except (ValueError, AttributeError):
-        return True  # damaged: the one who opens it will say so
+    return base.model, base.tokenizer, template_of(folder if reference else base.path)
 
 
 def merge(config: MergeConfig) -> tuple[Path, dict[str, float]]:
@@ -79,6 +74,7 @@ def merge(config: MergeConfig) -> tuple[Path, dict[str, float]]:
     from finetuning.adapters import merged_state
     from finetuning.lora import linear_maps
     from finetuning.qlora import merge_cost
+    from finetuning.templates import TEMPLATE_FILE
     from gpt_model.weights_io import CONFIG_FILE, MODEL_TYPE, write_tensors
     from utils.files import atomic_write_json
 
@@ -87,7 +83,7 @@ def merge(config: MergeConfig) -> tuple[Path, dict[str, float]]:
     out = Path(config.out)
     if (out / CONFIG_FILE).exists():
         raise UserError(f"{out} holds a model already: give another out=FOLDER")
-    model, tokenizer = open_pair(config)
+    model, tokenizer, template = open_pair(config)
     cost = merge_cost(model)
     tensors = merged_state(model)
     if config.into != "auto":
@@ -98,6 +94,7 @@ def merge(config: MergeConfig) -> tuple[Path, dict[str, float]]:
     write_tensors(out / "model.safetensors", tensors)
     if tokenizer is not None:
         tokenizer.save(out / "tokenizer.json")
+    atomic_write_json(out / TEMPLATE_FILE, {"template": template})
     atomic_write_json(out / CONFIG_FILE, {"model_type": MODEL_TYPE, **model.config.to_dict()})
     return out, cost
 

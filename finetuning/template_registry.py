@@ -61,7 +61,15 @@ MARKS: dict[str, Marks] = {}
 def register(
     name: str, *, markers: Sequence[str] = (), ends: Sequence[str] = (END,)
 ) -> Callable[[Template], Template]:
-    """Add a template under `name`. It yields (ids, trained) pieces in the order in which they are read."""
+    """Add a template under `name`. It yields (ids, trained) pieces in the order in which they are read.
+
+    Raises UserError for a mark that a space inside would not undo: other people's words could not be kept apart.
+    """
+    for mark in (*markers, *ends):
+        if mark in f"{mark[:1]} {mark[1:]}":
+            raise UserError(
+                f"template {name!r}: {mark!r} stays itself with a space inside: give a longer mark"
+            )
 
     def add(template: Template) -> Template:
         TEMPLATES[name], MARKS[name] = template, Marks(tuple(markers), tuple(ends))

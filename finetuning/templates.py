@@ -43,6 +43,7 @@ __all__ = [
     "MARKS",
     "ROLE_MARKERS",
     "TEMPLATES",
+    "TEMPLATE_FILE",
     "Marks",
     "Message",
     "Pen",
@@ -59,6 +60,7 @@ __all__ = [
     "words_of",
 ]
 
+TEMPLATE_FILE = "template.json"
 ROLE_MARKERS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
 
 
@@ -117,15 +119,19 @@ def stop_texts(tokenizer: TextTokenizer, template: str = "scratchbook") -> tuple
 
 
 def template_of(checkpoint: Path | str) -> str:
-    """The template that the run around a checkpoint was trained with; the book's own where nothing is said."""
-    for folder in Path(checkpoint).absolute().parents:
-        if (folder / "run.json").is_file():
-            try:
-                said = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]["template"]
-            except (ValueError, KeyError, TypeError):
-                break
-            return said if said in TEMPLATES else "scratchbook"
-    return "scratchbook"
+    """The template that a checkpoint, or the run around it, was trained with; the book's own where nothing is said."""
+    place = Path(checkpoint).absolute()
+    own = place / TEMPLATE_FILE  # what is no checkpoint of a run says it itself
+    runs = (folder / "run.json" for folder in place.parents)
+    file = own if own.is_file() else next((run for run in runs if run.is_file()), None)
+    if file is None:
+        return "scratchbook"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        said = str((known if file is own else known["config"])["template"])
+    except (ValueError, KeyError, TypeError):
+        return "scratchbook"
+    return said if said in TEMPLATES else "scratchbook"
 
 
 def has_roles(tokenizer: TextTokenizer) -> bool:

@@ -44,7 +44,7 @@ class CompareConfig:
     seed: int = _key(0, "of the requests, the shown examples and the bootstrap")
     shots: int = _key(3, "solved examples before each request in the prompted row")
     examples: str | None = _key(None, "file of solved examples to show; null: Storyland's own of each kind")
-    template: str = _key("scratchbook", "how the tuned model is asked")
+    template: str | None = _key(None, "how the tuned model is asked; null: as its run was tuned")
     text: str | None = _key(
         None, "text for the loss before and after; null: the base run's own validation part"
     )
@@ -75,7 +75,7 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
     from finetuning.evaluation.instructions import exact_match, judge
     from finetuning.evaluation.prompting import prompted_answers
     from finetuning.evaluation.sources import load_questions
-    from finetuning.templates import has_roles
+    from finetuning.templates import has_roles, template_of
     from gpt_model.loading import load_model
     from utils.device import pick_device
 
@@ -85,14 +85,17 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
         if loaded.tokenizer is None:
             raise UserError(f"{loaded.path} has no tokenizer.json of ours: it cannot be asked anything")
     questions = load_questions(config.questions, config.requests, seed=config.seed)
-    plain = "scratchbook" if has_roles(base.tokenizer) else "plain"
+    plain = template_of(base.path)
+    if plain == "scratchbook" and not has_roles(base.tokenizer):
+        plain = "plain"
+    own = config.template or template_of(tuned.path)
     scores = {"base": exact_match(base.model, base.tokenizer, questions, template=plain)}
     shown = _examples(config)
     written = prompted_answers(
         base.model, base.tokenizer, questions, shots=config.shots, seed=config.seed, examples=shown
     )
     scores["prompted"] = judge(questions, written)
-    scores["tuned"] = exact_match(tuned.model, tuned.tokenizer, questions, template=config.template)
+    scores["tuned"] = exact_match(tuned.model, tuned.tokenizer, questions, template=own)
     shared = _contamination(config, base, tuned, scores["tuned"])
     return {
         "base": str(base.path),
@@ -100,6 +103,7 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
         "questions": config.questions,
         "asked": len(questions),
         "shots": config.shots,
+        "templates": {"base": plain, "tuned": own},
         **score_figures(scores, seed=config.seed),
         "forgetting": _forgetting(config, base, tuned, str(device)),
         "contamination": shared,

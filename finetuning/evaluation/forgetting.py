@@ -3,7 +3,7 @@
 A model that learned to answer has moved away from the text it learned before; how far is *forgetting* (catastrophic
 interference, McCloskey & Cohen 1989). It is measured where pretraining was measured: the same documents, the same
 windows. Two models with different tokenizers are compared in bits per byte, which do not depend on the tokens.
-Left out: keeping it small (a few pretraining batches among the tuning ones, a lower rate, LoRA).
+Left out: keeping it small (`instruction.replay`, a lower rate, LoRA).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Left out: judging (`instructions`), comparing (`compare`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -99,11 +99,33 @@ def _asked_in(folder: Path, meta: Mapping[str, Any]) -> Iterator[str] | None:
     if "requests" not in config:
         return None
     if config.get("data", "storyland") != "storyland":
-        from finetuning.instruction.conversations import read_conversations
+        return (m["content"] for d in _trained_dialogues(config) for m in d.messages if m["role"] == "user")
+    counts = ((meta.get("inputs") or {}).get("conversations") or {}).get("lesson_examples", ())
+    asked = _storyland_prompts(config["requests"], config.get("data_seed", 0))
+    return chain(asked, _lesson_prompts(config, counts))
 
-        dialogues, _ = read_conversations(config["data"], on_bad_line="skip")
-        return (m["content"] for d in dialogues for m in d.messages if m["role"] == "user")
-    return _storyland_prompts(config["requests"], config.get("data_seed", 0))
+
+def _trained_dialogues(config: Mapping[str, Any]) -> Sequence[Any]:
+    """The conversations of a file without those that judged, shared out as when they were taught."""
+    from finetuning.instruction.train import share_out_file
+    from finetuning.instruction.train_config import InstructionConfig
+    from pretraining.train import as_overrides
+    from utils.config import load_config
+
+    known = {key: value for key, value in config.items() if key in InstructionConfig.__dataclass_fields__}
+    return share_out_file(load_config(InstructionConfig, None, as_overrides(known)))[0]
+
+
+def _lesson_prompts(config: Mapping[str, Any], counts: Sequence[int]) -> Iterator[str]:
+    """The requests of a run's lessons, of which each had so many examples; those of `recall` are no requests."""
+    from finetuning.instruction.data import storyland_conversations
+    from finetuning.instruction.lessons import RECALL, lesson_seed, parse_lesson
+
+    for number, (text, count) in enumerate(zip(config.get("lessons", ()), counts, strict=False)):
+        kinds = parse_lesson(text).kinds
+        if kinds != (RECALL,):
+            seed = lesson_seed(config.get("data_seed", 0), number)
+            yield from (talk[0]["content"] for talk in storyland_conversations(count, seed=seed, kinds=kinds))
 
 
 def _storyland_prompts(count: int, seed: int) -> Iterator[str]:

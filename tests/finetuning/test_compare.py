@@ -209,3 +209,59 @@ def test_a_model_of_unknown_origin_has_no_pretraining_text(tmp_path):
     lost = _run(tmp_path / "b", "sft", {"requests": 30}, tmp_path / "gone" / "model.safetensors")
     with pytest.raises(UserError, match="text=FILE"):
         sources.pretraining_split(lost.parent)
+
+
+def test_every_request_that_a_command_taught_is_known(tmp_path, tiny_gpt, chat_tokenizer):
+    """Lessons have requests of their own seeds; of a file, what judged was not taught."""
+    from finetuning.instruction import train
+    from finetuning.instruction.train_config import InstructionConfig
+    from utils.config import load_config
+    from utils.runs import list_runs
+
+    base = tiny_gpt.save_pretrained(tmp_path / "base")
+    chat_tokenizer.save(base / "tokenizer.json")
+    talks = tmp_path / "talks.jsonl"
+    rows = [{"prompt": f"Say the number {n}.", "response": f"{n}"} for n in range(60)]
+    talks.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    small = [f"ckpt={base}", "batch_size=2", "eval_every=0", "held_out=2", "device=cpu"]
+    for words in (["requests=30", "lessons=[recall:1,colour:1]"], [f"data={talks}", "val_fraction=0.3"]):
+        root = tmp_path / words[0].partition("=")[0]
+        assert train.main([*small, *words, "steps=1", f"runs={root}", "--quiet"]) == 0
+        config = load_config(InstructionConfig, None, [*small, *words])
+        loaded, _ = train.open_model(config)
+        taught, *_ = train.load_examples(config, loaded)
+        lessons = [own for own, _ in train.make_lessons(config, loaded)][1:]
+        asked = {_first_words(chat_tokenizer, ids) for own in (taught, *lessons) for ids, _ in own}
+        (run,) = list_runs(stage="sft", root=root)
+        found = set(sources.tuning_prompts(run.path / "checkpoints" / "last"))
+        assert found == asked, "what is called taught is what was taught"
+
+
+def _first_words(tokenizer, ids):
+    said = tokenizer.decode(ids).removeprefix("<|user|>")
+    return said[: said.index("<|endoftext|>")]
+
+
+@pytest.mark.parametrize("asked", [None, "plain"])
+def test_each_model_is_asked_in_its_own_template(tmp_path, tiny_gpt, chat_tokenizer, monkeypatch, asked):
+    """A run that was tuned in another form answers in that form; asked otherwise it looks as if it knew nothing."""
+    folder = tmp_path / "runs" / "sft" / "one" / "checkpoints" / "step_000001"
+    tiny_gpt.save_pretrained(folder)
+    chat_tokenizer.save(folder / "tokenizer.json")
+    (folder.parents[1] / "run.json").write_text(json.dumps({"config": {"template": "chatml"}}))
+    templates = []
+    from finetuning.evaluation import instructions
+
+    exact = instructions.exact_match
+    monkeypatch.setattr(
+        instructions,
+        "exact_match",
+        lambda *a, template: templates.append(template) or exact(*a, template=template),
+    )
+    words = {} if asked is None else {"template": asked}
+    compare.compare_runs(
+        compare.CompareConfig(
+            base="assets", tuned=str(folder), requests=2, shots=0, text=None, val_tokens=200, **words
+        )
+    )
+    assert templates == ["scratchbook", asked or "chatml"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from finetuning.adapter_views import open_model
 from finetuning.adapters import remember_base, save_adapter
 from finetuning.lora import LoRAConfig, apply_lora, lora_parameters, merge_lora
 from finetuning.merge_adapter import MergeConfig, main, merge
 from finetuning.qlora import quantize_base
+from finetuning.templates import template_of
 from gpt_model.config import preset
 from gpt_model.gpt import GPT
 from gpt_model.loading import load_model
@@ -77,3 +81,37 @@ def test_wrong_requests_are_one_line(base, tmp_path):
     with pytest.raises(UserError, match="rounded once more"):
         MergeConfig(into="nf4")
     assert not (tmp_path / "out").exists()
+
+
+def test_another_base_of_the_same_shape_is_refused(base, tmp_path):
+    model = adapted(base)
+    model.save_pretrained(tmp_path / "checkpoint")
+    torch.manual_seed(5)
+    GPT(preset("debug", vocab_size=48, block_size=16)).save_pretrained(tmp_path / "other")
+    words = {"adapter": str(tmp_path / "checkpoint"), "out": str(tmp_path / "out")}
+    with pytest.raises(UserError, match=r"is not the base of .*another sha256"):
+        merge(MergeConfig(base=str(tmp_path / "other"), **words))
+    with pytest.raises(UserError, match=r"is not the base of .*another sha256"):
+        open_model(f"{tmp_path / 'other'}+{tmp_path / 'checkpoint'}")
+    assert open_model(f"{base}+{tmp_path / 'checkpoint'}").path == base
+
+
+def test_an_adapter_over_four_bits_is_not_put_on_the_whole_base(base, tmp_path):
+    adapted(base, bits=4).save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(UserError, match="trained over a base in four bits: use its own checkpoint"):
+        open_model(f"{base}+{tmp_path / 'checkpoint'}")
+
+
+def test_the_template_stays_with_an_adapter_and_with_a_merge(base, tmp_path):
+    """A chat that forgets it asks in words that the model was never tuned on."""
+    run = tmp_path / "runs" / "sft" / "one"
+    folder = run / "checkpoints" / "step_000001"
+    adapted(base).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    (run / "run.json").write_text(json.dumps({"config": {"template": "chatml"}}))
+    assert template_of(open_model(f"{base}+{folder}").path) == "chatml"
+    (folder / "tokenizer.json").unlink()
+    merge(MergeConfig(adapter=str(folder), out=str(tmp_path / "out")))
+    assert template_of(tmp_path / "out") == "chatml"
+    (tmp_path / "out" / "template.json").write_text("[]")
+    assert template_of(tmp_path / "out") == "scratchbook", "a damaged note is no template"

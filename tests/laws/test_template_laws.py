@@ -16,7 +16,7 @@ from template_checks import (
     role_tokenizer,
 )
 
-from finetuning.templates import MARKS, TEMPLATES, has_roles, register, render, stop_ids
+from finetuning.templates import MARKS, TEMPLATES, Marks, Pen, has_roles, register, render, stop_ids
 from utils.errors import UserError
 from working_with_text_data.byte_tokenizer import ByteTokenizer
 
@@ -137,3 +137,17 @@ def test_an_unknown_template_names_those_there_are():
         assert render(conversation(("user", "x")), role_tokenizer(), template="mine").ids == [33]
     finally:
         TEMPLATES.pop("mine"), MARKS.pop("mine")
+
+
+@pytest.mark.parametrize("mark", ["\n", "#", "> ", " x", ""])
+def test_a_mark_that_a_space_does_not_undo_is_refused(mark):
+    """Other people's words could not be kept apart: looking for it would never end."""
+    with pytest.raises(UserError, match="stays itself with a space inside"):
+        register("mine", markers=(mark,))
+    assert "mine" not in TEMPLATES
+
+
+@pytest.mark.parametrize("mark", ["ab", "##", "\n\n", "a b", "### Me:"])
+def test_a_mark_in_what_people_say_is_undone(mark):
+    pen = Pen(ByteTokenizer(), Marks(markers=(mark,), ends=()))
+    assert mark not in pen.harmless(f"I say {mark}{mark} and {mark[0]}{mark}")
