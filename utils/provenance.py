@@ -40,7 +40,10 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def git_state() -> dict[str, str | bool | None]:
-    """`git_sha` and `git_dirty` of the project; both None outside its own checkout (an installed wheel)."""
+    """`git_sha` and `git_dirty` of the project; both None outside its own checkout (an installed wheel).
+
+    Files in `results/` do not count as changes: a benchmark that goes on where it stopped has written one itself.
+    """
     root = project_root()
     nothing: dict[str, str | bool | None] = {"git_sha": None, "git_dirty": None}
     top = _git("rev-parse", "--show-toplevel", "HEAD")
@@ -49,7 +52,7 @@ def git_state() -> dict[str, str | bool | None]:
     lines = top.splitlines()
     if len(lines) != 2 or Path(lines[0]).resolve() != root:
         return nothing  # a checkout around us (site-packages within someone's project) is not ours
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)*/results/*.json")
     return {"git_sha": lines[1], "git_dirty": None if changes is None else bool(changes.strip())}
 
 
