@@ -56,13 +56,17 @@ def quality_table(path: Path = RESULTS / "lora.json") -> str:
     figures = _read(path)
     quality = figures.get("quality")
     if not quality:
-        return f"Quality beside full tuning is {NOT_MEASURED} `{LORA_COMMAND} part=quality ckpt=BASE`."
+        return f"Quality beside full tuning is {NOT_MEASURED} `{LORA_COMMAND} part=quality ckpt=TUNED`."
     lines = ["| what learns | exact match on held-out requests | beside full |", "|---|--:|--:|"]
     for way, row in quality.items():
         behind = f"{row['over_full']['value']:+.1%}" if "over_full" in row else ""
         lines.append(f"| {way} | {_with_interval(row['exact'])} | {behind} |")
     seeds = len({row["seed"] for row in figures["rows"]})
-    return "\n".join([*lines, "", f"Means over {seeds} seeds, with 95 % intervals where there are several."])
+    study = figures["study"]
+    task = f"A model that could answer learned {study['steps']} steps of `{' '.join(study['words'])}`."
+    return "\n".join(
+        [*lines, "", f"{task} Means over {seeds} seeds, with 95 % intervals where there are several."]
+    )
 
 
 def _with_interval(estimate: dict[str, Any]) -> str:

@@ -1,14 +1,15 @@
 """`python -m finetuning.benchmark_lora`: what an adapter costs and is worth beside tuning everything.
 
     python -m finetuning.benchmark_lora part=cost
-    python -m finetuning.benchmark_lora part=quality ckpt=BASE_RUN
+    python -m finetuning.benchmark_lora part=quality ckpt=TUNED_RUN
 
 *Cost*, at a shape of one's choice: the share of the numbers that trains, bytes of weights, optimizer state and the peak
 of a step, and seconds a step, for tuning everything, LoRA, and LoRA over four bits; steps in turn, on the same batch.
 Bytes are those of the tensors and of torch's allocator, counted, not sampled.
-*Quality*: a pretrained model learns Storyland's requests by the ordinary command in each way, with the same examples
-and as many steps, and is asked the same held-out requests. Rows of one seed are compared; over seeds the spread of
-the runs counts. Every row is written at once; the same command goes on where it was stopped. Writes results/lora.json.
+*Quality*: a model that answers requests in one form learns to answer them in another (`words`), by the ordinary command
+in each way, with the same examples and as many steps, and is asked the same held-out requests. Rows of one seed are
+compared; over seeds the spread of the runs counts. Every row is written at once; the same command goes on where it was
+stopped. That is what adapters are for: what a model can do, done otherwise. Writes results/lora.json.
 """
 
 from __future__ import annotations
@@ -47,14 +48,17 @@ class LoRABenchmark:
     tokens: int = _key(128, "cost: tokens in a sequence")
     rounds: int = _key(5, "cost: of the timing")
     device: str = _key("auto", "auto, cpu, cuda")
-    ckpt: str = _key("last", "quality: the pretrained base")
+    ckpt: str = _key("last", "quality: the model to tune, which can answer")
     seeds: tuple[int, ...] = _key((1, 2, 3), "quality: of requests, batches and adapters")
-    steps: int = _key(3000, "quality: of tuning, the same for every way")
+    steps: int = _key(400, "quality: of tuning, the same for every way")
     requests: int = _key(60_000, "quality: to learn from")
     held_out: int = _key(680, "quality: requests to ask, a multiple of 17")
-    full_words: tuple[str, ...] = _key((), "quality: more settings of full tuning, key=value")
+    words: tuple[str, ...] = _key(("template=alpaca",), "quality: what is to be learned, key=value")
+    full_words: tuple[str, ...] = _key(
+        ("optimizer=adamw", "lr=1e-3"), "quality: more settings of full tuning, key=value"
+    )
     lora_words: tuple[str, ...] = _key(
-        ("optimizer=adamw", "lr=1e-2"), "quality: more settings of the adapters' tuning"
+        ("optimizer=adamw", "lr=5e-3"), "quality: more settings of the adapters' tuning"
     )
     runs: str = _key("runs/benchmark_lora", "folder for the runs")
     fresh: bool = _key(False, "forget the rows that the results file holds")
@@ -161,6 +165,7 @@ def quality_row(way: str, seed: int, config: LoRABenchmark) -> dict[str, Any]:
 
     words = [f"ckpt={config.ckpt}", f"steps={config.steps}", f"requests={config.requests}", f"seed={seed}"]
     words += [f"data_seed={seed}", f"held_out={config.held_out}", f"runs={config.runs}", "eval_every=0"]
+    words += config.words
     words += [f"device={config.device}", "tune=all", *config.full_words] if way == "full" else []
     if way != "full":
         words += [
@@ -182,13 +187,13 @@ def quality_row(way: str, seed: int, config: LoRABenchmark) -> dict[str, Any]:
         "answer_loss": result["answer_loss"],
         "seconds": result["seconds"],
         "steps": result["step"],
-        "run": str(run.path),
+        "run": run.id,
     }
 
 
 def same_study(config: LoRABenchmark) -> dict[str, Any]:
     """The settings that must agree for rows to stand in one table."""
-    names = ("ckpt", "steps", "requests", "held_out", "full_words", "lora_words")
+    names = ("ckpt", "steps", "requests", "held_out", "words", "full_words", "lora_words")
     return json.loads(
         json.dumps({**{name: getattr(config, name) for name in names}, "lora": asdict(config.lora)})
     )

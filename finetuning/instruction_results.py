@@ -66,6 +66,7 @@ def analyse(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 gaps[name] = gap.to_dict()
                 values.setdefault(name, []).append(gap.value)
         differences[str(seed)] = gaps
+    ordered = [row["pairs_in_order"] for row in rows if row.get("pairs_in_order") is not None]
     kinds = sorted({kind for row in rows for kind in row["by_kind"]})
     by_kind = {
         kind: {
@@ -79,6 +80,7 @@ def analyse(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "differences": differences,
         "mean_differences": {name: over_seeds(found).to_dict() for name, found in values.items()},
         "by_kind": by_kind,
+        "pairs_in_order": over_seeds(ordered).to_dict() if ordered else None,
         "goal": GOAL,
         "reached": overall.get("sft", {}).get("value"),
         "table": table(by_arm, overall),
@@ -88,17 +90,24 @@ def analyse(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def table(by_arm: Mapping[str, Sequence[Mapping[str, Any]]], overall: Mapping[str, Any]) -> str:
     """One row an arm, as Markdown."""
-    lines = ["| | exact, mean over seeds | interval | each seed | perplexity on stories | training s | CPU s |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    heads = ["exact, mean over seeds", "interval", "each seed", "perplexity on stories", "pairs in order"]
+    heads += ["training s", "CPU s"]
+    lines = [f"| | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|"]
     for arm, rows in by_arm.items():
         mean = overall[arm]
-        spread = (
-            "one seed" if mean["low"] is None else f"{100 * mean['low']:.1f} to {100 * mean['high']:.1f} %"
-        )
+        spread = "one seed"
+        if mean["low"] is not None:  # Student's interval knows no ends, a share has two
+            low, high = max(0.0, mean["low"]), min(1.0, mean["high"])
+            spread = f"{100 * low:.1f} to {100 * high:.1f} %"
         each = ", ".join(f"{100 * row['overall']['value']:.1f}" for row in rows)
         cells = [
             _mean(rows, key, form)
-            for key, form in (("perplexity", ".2f"), ("training_seconds", ".0f"), ("cpu_seconds", ".0f"))
+            for key, form in (
+                ("perplexity", ".2f"),
+                ("pairs_in_order", ".1%"),
+                ("training_seconds", ".0f"),
+                ("cpu_seconds", ".0f"),
+            )
         ]
         lines.append(f"| {arm} | {100 * mean['value']:.1f} % | {spread} | {each} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -124,14 +124,17 @@ def draw_tuning(
     return fig
 
 
-def draw_distances(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str) -> Figure:
-    """Named points, joined in the order given: what was gained against how far one went for it."""
+def draw_distances(
+    points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str, *, joined: bool = True
+) -> Figure:
+    """Named points: what was gained against how far one went for it; `joined` where their order means something."""
     import matplotlib.pyplot as plt
 
     if not points:
         return draw_missing("not measured")
     fig, ax = plt.subplots(figsize=(5.8, 3.5))
-    ax.plot([x for x, _ in points.values()], [y for _, y in points.values()], color="#bbbbbb", lw=1, zorder=1)
+    if joined:
+        ax.plot(*zip(*points.values(), strict=True), color="#bbbbbb", lw=1, zorder=1)
     for i, (name, (x, y)) in enumerate(points.items()):
         ax.plot(x, y, "o", ms=8, color=PALETTE[i % len(PALETTE)], zorder=2)
         ax.annotate(name, (x, y), xytext=(8, -3), textcoords="offset points", fontsize=10)

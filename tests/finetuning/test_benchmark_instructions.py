@@ -31,7 +31,19 @@ def test_figures_are_means_over_seeds_and_pairs_within_them():
         and "80.0, 90.0, 100.0" in found["table"]
         and "2.50" in found["table"]
     )
+    assert found["pairs_in_order"] is None
     json.dumps(found, allow_nan=False)
+
+
+def test_held_out_pairs_in_order_are_a_column():
+    rows = [row(s, "dpo", "11", pairs_in_order=share) for s, share in ((1, 0.9), (2, 1.0))]
+    found = benchmark.analyse(rows)
+    assert found["pairs_in_order"]["value"] == pytest.approx(0.95) and "| 95.0% |" in found["table"]
+
+
+def test_the_interval_of_a_share_ends_where_shares_end():
+    found = benchmark.analyse([row(s, "sft", right) for s, right in ((1, "1111"), (2, "1111"), (3, "1101"))])
+    assert found["overall"]["sft"]["high"] > 1 and "to 100.0 %" in found["table"]
 
 
 def test_one_seed_has_no_interval_and_says_so():
@@ -67,6 +79,7 @@ def test_every_arm_is_the_command_that_one_would_type(tmp_path):
     dpo = benchmark.stage_of(config, "dpo", 7, tmp_path, tmp_path / "sft")
     assert "pretraining.train" in base.words and "seed=7" in base.words and "minutes=10" in base.words
     assert f"ckpt={tmp_path / 'base'}" in sft.words and sft.words[-1] == "batch_size=2"
+    assert "epochs=1" in dpo.words
     assert "finetuning.preference.dpo" in dpo.words and f"ckpt={tmp_path / 'sft'}" in dpo.words
 
 

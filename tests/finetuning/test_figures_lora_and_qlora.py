@@ -48,12 +48,13 @@ def test_tables_hold_what_the_files_hold(tmp_path):
             "lora": {"exact": exact, "over_full": {"value": -0.01}},
         },
         "rows": [{"seed": 1}, {"seed": 2}],
+        "study": {"steps": 400, "words": ["template=alpaca"]},
     }
     (tmp_path / "lora.json").write_text(json.dumps({"figures": figures}))
     assert "| lora | 10 (10.00%) | 2 | 1/4.00 | 0.50 | 1.50 × |" in results.cost_table(tmp_path / "lora.json")
     quality = results.quality_table(tmp_path / "lora.json")
     assert "| full | 90.0% |  |" in quality and "| lora | 90.0% (80.0% to 95.0%) | -1.0% |" in quality
-    assert "2 seeds" in quality
+    assert "2 seeds" in quality and "400 steps of `template=alpaca`" in quality
     assert results.memory_parts(tmp_path / "lora.json")["lora"]["weights"] == 1.0
     bell = {"nf4": 0.0919, "even": 0.0925}
     mode = {"bits": 4.5, "perplexity": 2.5, "growth": 0.02}

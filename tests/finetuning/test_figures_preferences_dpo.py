@@ -48,4 +48,6 @@ def test_tuning_shows_log_probabilities_as_changes_and_shares_in_percent():
 def test_distances_name_their_points_and_say_when_there_are_none():
     ax = figures.draw_distances({"β = 1": (0.5, 2.0), "β = 3": (0.1, 1.0)}, "KL", "margin").axes[0]
     assert [t.get_text() for t in ax.texts] == ["β = 1", "β = 3"]
+    alone = figures.draw_distances({"a": (0.5, 2.0), "b": (0.1, 1.0)}, "KL", "margin", joined=False).axes[0]
+    assert len(alone.lines) == len(ax.lines) - 1 == 2, "two dots, and no line where there is no order"
     assert "not measured" in figures.draw_distances({}, "KL", "margin").axes[0].texts[0].get_text()

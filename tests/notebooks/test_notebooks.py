@@ -62,6 +62,45 @@ def test_it_has_the_form_of_the_book(path):
     assert "](http" not in text.replace("](https://arxiv", "") or "![" not in text, "no remote image"
 
 
+def nesting(source: str) -> list[str]:
+    """What GitHub would show as raw text in a Markdown cell: a fold within a fold, a fence or a fold within a fence.
+
+    A fence is closed by a line of backticks alone; inside of it one with a language is a second one.
+    """
+    found, folds, fenced = [], 0, False
+    for line in source.splitlines():
+        opened, closed = line.count("<details"), line.count("</details>")
+        if line.startswith("```"):
+            if fenced and line.strip("` "):
+                found.append(f"a fence within a fence: {line}")
+            else:
+                fenced = not fenced
+        elif fenced and opened + closed:
+            found.append(f"a fold within a fence: {line}")
+        elif not fenced:
+            folds += opened - closed
+            if folds > 1:
+                found.append(f"a fold within a fold: {line}")
+    return found + ["a fence that is not closed"] * fenced + ["a fold that is not closed"] * (folds != 0)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_folds_and_fences_do_not_nest(path):
+    cells = nbformat.read(path, as_version=4).cells
+    markdown = [(at, cell.source) for at, cell in enumerate(cells) if cell.cell_type == "markdown"]
+    wrong = [f"cell {at}: {what}" for at, source in markdown for what in nesting(source)]
+    assert not wrong, f"{path.name}: {wrong}; what `solution` gives is folded and fenced already"
+
+
+def test_a_solution_wrapped_twice_is_noticed():
+    own = "<details><summary>Solution: f</summary>\n\n```python\ndef f(): ...\n```\n\n</details>"
+    assert not nesting(f"{own}\n\nAnd so on.\n\n```sh\nls\n```")
+    assert any("fence within a fence" in what for what in nesting("```python\n```python\n1\n```\n```"))
+    assert any("fold within a fence" in what for what in nesting(f"```python\n{own}\n```"))
+    assert any("fold within a fold" in what for what in nesting(f"<details>\n\n{own}\n\n</details>"))
+    assert any("not closed" in what for what in nesting("```python\n1"))
+
+
 def test_a_stale_notebook_is_noticed(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
     notebook.metadata[HASH_KEY] = source_hash(notebook)
