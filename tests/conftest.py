@@ -1,7 +1,13 @@
 """Shared fixtures. Set before any import: no library may look for a network."""
 
 import os
+import signal
 from pathlib import Path
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that: the tests that press
+# it would wait for nothing (`make test &`, nohup, some CI runners).
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
