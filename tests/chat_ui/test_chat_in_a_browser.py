@@ -119,7 +119,7 @@ def test_a_click_below_an_answer_shows_what_it_was_made_of(page):
     short(page)
     write(page, "hello there")
     below = page.locator(".sb-answer").last
-    playwright.expect(below.get_by_text("30 tokens")).to_be_visible(timeout=20_000)
+    playwright.expect(below.get_by_text("30 tokens", exact=True)).to_be_visible(timeout=20_000)
     below.get_by_role("button", name="Probabilities").click()
     tokens = below.locator(".sb-strip button")
     playwright.expect(tokens).to_have_count(30, timeout=10_000)
@@ -138,12 +138,12 @@ def test_an_answer_can_be_written_again_and_kept_in_a_file(page):
     short(page)
     write(page, "hello there")
     below = page.locator(".sb-answer")
-    below.get_by_text("30 tokens").wait_for(timeout=20_000)
+    below.get_by_text("30 tokens", exact=True).wait_for(timeout=20_000)
     first, old = answers(page).first.inner_text(), below.element_handle()
     below.get_by_role("button", name="Write again").click()
     # The old one goes before the new one comes: in between there is none, and a count would say 0.
     page.wait_for_function("gone => !gone.isConnected", arg=old, timeout=20_000)
-    playwright.expect(below.get_by_text("30 tokens")).to_be_visible(timeout=20_000)
+    playwright.expect(below.get_by_text("30 tokens", exact=True)).to_be_visible(timeout=20_000)
     playwright.expect(below).to_have_count(1)
     assert answers(page).first.inner_text() != first, "the same answer was kept"
     with page.expect_download() as download:
