@@ -12,10 +12,14 @@ Left out: which event leads to what (`app`).
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
+import shutil
+import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from chat_ui.here import FOLDER
@@ -23,6 +27,7 @@ from chat_ui.here import FOLDER
 os.environ.setdefault("CHAINLIT_APP_ROOT", str(FOLDER))
 
 import chainlit as cl
+from chainlit import config as chainlit_config
 from chainlit.chat_context import chat_context
 from chainlit.utils import utc_now
 
@@ -38,6 +43,11 @@ from chat_ui.streaming import paced
 from utils.errors import ScratchbookError
 
 log = logging.getLogger(__name__)
+
+# Chainlit keeps what stands below answers in one folder a checkout, and a server that ends deletes it, also from under
+# another that still runs. So each process has its own.
+chainlit_config.FILES_DIRECTORY = Path(tempfile.mkdtemp(prefix="scratchbook-chat-"))
+atexit.register(shutil.rmtree, chainlit_config.FILES_DIRECTORY, ignore_errors=True)
 
 # Seconds between two pieces of an answer. A page can hardly redraw more often, and an eye cannot read faster.
 REDRAW = 0.04
