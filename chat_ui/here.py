@@ -1,7 +1,8 @@
 """Where the chat lives on the disk: Chainlit's folder, and the file of conversations where one is named.
 
-Chainlit reads its settings and puts its files where CHAINLIT_APP_ROOT points, else into whatever folder a command was
-typed in, and it looks once, when it is imported. So every module that imports it sets that variable first.
+Chainlit reads its settings where CHAINLIT_APP_ROOT points, else in whatever folder a command was typed in, and it looks
+once, when it is imported. So every module that imports it sets that variable first. (Its files of a running chat lie in
+a folder of the process: `window`.)
 """
 
 from __future__ import annotations

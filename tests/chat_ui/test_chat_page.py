@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import chat_harness  # first: it says where Chainlit may write
@@ -108,6 +110,17 @@ def test_chainlits_files_stay_in_the_chats_own_folder():
     assert Path(config.APP_ROOT) == ROOT / "chat_ui"
     theme = json.loads((ROOT / "chat_ui" / "public" / "theme.json").read_text())
     assert theme["custom_fonts"] == []
+
+
+def test_a_chat_that_ends_takes_no_files_of_another():
+    """Chainlit deletes its folder of files when a server ends: two processes may not share one."""
+    from chainlit import config
+
+    code = "import chat_ui.window; from chainlit import config; print(config.FILES_DIRECTORY)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    other, own = Path(done.stdout.split()[-1]), config.FILES_DIRECTORY
+    assert own.is_dir() and other != own and other not in own.parents
+    assert not other.exists(), "its process has ended"
 
 
 @pytest.mark.parametrize(
